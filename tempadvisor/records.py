@@ -343,7 +343,7 @@ def profile_from(mapping: Mapping[str, Any], *, where: str) -> TeacherProfile:
         what = f"lacks {', '.join(missing)}" if missing else f"holds unknown {', '.join(map(str, extra))}"
         what = what if missing or extra else f"has schema {mapping['schema']!r}, not 1"
         raise InputError(f"{where} must be a profile of schema 1. It {what}. {wrong}", code="not_a_profile")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in mapping.items()}
     try:
         values["warnings"] = tuple(Notice(**notice) for notice in mapping["warnings"])
         profile = TeacherProfile(**values)
