@@ -1,0 +1,329 @@
+"""From a teacher's profile and a training setup to a recommendation one would act on.
+
+The belief about the response curve comes from the rules alone until a corpus of own runs exists; whatever makes the
+curves, the point, the interval, the gains and the verdict are read from them here in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+import tempadvisor
+from tempadvisor.errors import OutOfScopeError
+from tempadvisor.features import features
+from tempadvisor.records import (
+    Confidence,
+    CurvePoint,
+    LossContract,
+    Notice,
+    Reason,
+    Recommendation,
+    Schedule,
+    TeacherProfile,
+    TrainingSetup,
+    Unknown,
+    Verdict,
+    WeightOption,
+)
+from tempadvisor.response import TOLERANCE, Belief, Response, believe, curves
+from tempadvisor.rules import Fired, RuleBook, load_rules
+
+TEMPERATURES = 2.0 ** np.arange(-1, 6 + 1e-9, 1 / 64)  # 0.5 to 64
+CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40, 64)
+KD_WEIGHTS = (0.1, 0.5, 0.9)
+
+# What each rule was read from reaches about this far; beyond it the answer is the best fixed temperature.
+MANY_CLASSES = 200  # CIFAR-100 and fine-grained sets: most of the literature
+MOST_CLASSES = 1000  # ImageNet, the largest in the literature
+VOCABULARY = 30_000  # language models count tens of thousands of tokens
+LONG_EPOCHS = 600
+
+# Values to try for a field that was not given, to see how far knowing it would move the answer.
+TRIAL_VALUES: Mapping[str, tuple[Any, ...]] = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "epochs": (10, 60, 300),
+    "kd_weight": (0.1, 0.5, 0.9),
+    "t_squared": (True, False),
+    "augmentation": ("none", "strong", "mixup"),
+    "n_train": (20, 100, 1000),  # per class
+    "label_noise": (0.0, 0.2),
+    "student_params": (2, 10, 60),  # the teacher's size over the student's
+    "student_init": ("random", "pretrained"),
+    "teacher_origin": ("scratch", "pretrained-finetuned"),
+    "teacher_label_smoothing": (0.0, 0.1),
+    "teacher_augmentation": ("none", "mixup"),
+    "granularity": ("coarse", "fine"),
+    "logits_from": ("train", "test"),
+}
+
+
+def recommend(
+    profile: TeacherProfile | None = None,
+    setup: TrainingSetup | None = None,
+    *,
+    book: RuleBook | None = None,
+) -> Recommendation:
+    """Recommend a KD temperature for a teacher and a setup.
+
+    Args:
+        profile: what was measured of the teacher; None answers from the rules alone, with low confidence.
+        setup: what is known of the training; unknown fields stay unknown.
+        book: the rules to apply; the shipped ones unless given.
+
+    Returns:
+        The recommendation; its temperatures hold for the setup's loss contract, in that contract's units.
+
+    Raises:
+        OutOfScopeError: the task is one that temperature advice does not cover.
+    """
+    setup = setup or TrainingSetup()
+    book = book or load_rules()
+    if profile and profile.n_classes >= VOCABULARY:
+        raise OutOfScopeError(
+            f"Language-model vocabularies are outside what is known: n_classes must be below {VOCABULARY}. "
+            f"Got {profile.n_classes}. Tune T on your own validation loss, starting at 1.",
+            code="language_model",
+        )
+    contract = setup.loss_contract()
+    fired, belief, response = _respond(profile, setup, contract, book)
+    outside = tuple(_outside(profile, setup))
+    anchor = book.anchor_standardized if contract.standardized else book.anchor
+    known = not any(notice.code == "outside_known" for notice in outside)
+    temperature = _rounded(response.best if known else anchor.temperature)
+    low, high = response.interval()
+    interval = (min(low, temperature), max(high, temperature))
+    verdict = _verdict(response, temperature, known)
+    warnings = (
+        *(profile.warnings if profile else ()),
+        *outside,
+        *(Notice(one.rule.id.lower(), one.rule.warning) for one in fired if one.rule.warning),
+        *_conflicts(fired, temperature),
+        *_contract_notices(profile, contract),
+    )
+    mean, std = response.spread(response.best)
+    at = [int(np.argmin(np.abs(np.log(TEMPERATURES / t)))) for t in CURVE_TEMPERATURES]
+    confidence = _confidence(profile, belief, bool(outside))
+    return Recommendation(
+        temperature=temperature,
+        interval=(_rounded(interval[0]), _rounded(interval[1])),
+        best_temperature_ci90=_rounded_pair(response.best_ci90()),
+        expected_gain={
+            "over_t4": response.gain_over(temperature, 4.0),
+            "over_t1": response.gain_over(temperature, 1.0),
+            "over_no_kd": response.gain_over(temperature, None),
+        },
+        confidence=confidence,
+        verdict=verdict,
+        headline=_headline(verdict, temperature, interval, response, profile),
+        curve=tuple(
+            CurvePoint(temperature=t, mean=float(mean[i]), std=float(std[i]))
+            for t, i in zip(CURVE_TEMPERATURES, at, strict=True)
+        ),
+        reasons=_reasons(fired, temperature),
+        nearest=(),
+        warnings=warnings,
+        loss_contract=contract,
+        kd_weights=_kd_weights(profile, setup, book),
+        profile=profile,
+        setup=setup,
+        unknown=_unknown(profile, setup, book, float(np.median(belief.center))),
+        schedule=_schedule(fired, temperature),
+        version={"tempadvisor": tempadvisor.__version__, "knowledge": book.version},
+    )
+
+
+def _respond(
+    profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, book: RuleBook
+) -> tuple[tuple[Fired, ...], Belief, Response]:
+    fired = book.fired(features(profile, setup, contract, TEMPERATURES))
+    belief = believe(book.anchor_standardized if contract.standardized else book.anchor, fired)
+    return fired, belief, curves(belief, TEMPERATURES)
+
+
+def _rounded(temperature: float) -> float:
+    """Round to two significant digits; more would pretend to a precision that no run can show."""
+    return float(f"{temperature:.2g}")
+
+
+def _rounded_pair(pair: tuple[float, float]) -> tuple[float, float]:
+    return _rounded(pair[0]), _rounded(pair[1])
+
+
+def _at(values: np.ndarray, temperature: float) -> float:
+    """Return the value of a scalar or of an array over the grid at `temperature`."""
+    if values.ndim == 0:
+        return float(values)
+    return float(np.interp(np.log(temperature), np.log(TEMPERATURES), values))
+
+
+def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[Notice]:
+    n_classes = profile.n_classes if profile else 0
+    if n_classes > MOST_CLASSES:
+        yield Notice(
+            "outside_known",
+            f"{n_classes} classes are more than any KD study behind this advice has ({MOST_CLASSES}).",
+        )
+    elif n_classes > MANY_CLASSES:
+        yield Notice(
+            "many_classes",
+            f"{n_classes} classes are more than most KD studies behind this advice have ({MANY_CLASSES}).",
+        )
+    if setup.epochs and setup.epochs > LONG_EPOCHS:
+        yield Notice(
+            "outside_known",
+            f"{setup.epochs} epochs are longer than any KD recipe behind this advice ({LONG_EPOCHS}).",
+        )
+
+
+def _conflicts(fired: tuple[Fired, ...], temperature: float) -> Iterable[Notice]:
+    moves = [(one.rule.id, _at(one.shift, temperature)) for one in fired]
+    up = [name for name, octaves in moves if octaves >= 0.25]
+    down = [name for name, octaves in moves if octaves <= -0.25]
+    if up and down:
+        yield Notice(
+            "rules_conflict",
+            f"Rules disagree: {', '.join(up)} raise T, {', '.join(down)} lower it; the interval is wider.",
+        )
+
+
+def _contract_notices(profile: TeacherProfile | None, contract: LossContract) -> Iterable[Notice]:
+    if not contract.t_squared:
+        yield Notice(
+            "no_t_squared", "Without T^2 a change of T also changes the weight of KD: tune kd_weight along with T."
+        )
+    if contract.reduction == "mean" and profile is None:
+        yield Notice("mean_without_classes", "How weak the mean reduction makes KD depends on K: give the teacher.")
+
+
+def _verdict(response: Response, temperature: float, known: bool) -> Verdict:
+    if not known:
+        return "unknown"
+    over_no_kd = response.at(temperature)
+    if np.mean(over_no_kd < 0) > 1 / 3:
+        return "kd_may_hurt"
+    usual = [response.gain_over(temperature, t).mean for t in (1.0, 2.0, 4.0, 8.0)]
+    return "indifferent" if max(usual) <= TOLERANCE else "use"
+
+
+def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -> Confidence:
+    """Rules alone never earn high confidence; that takes measured setups nearby."""
+    doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
+    if profile is None or outside or belief.center_std > 1.75:
+        return "low"
+    if sum(notice.code in doubtful for notice in profile.warnings) > 1:
+        return "low"
+    return "medium"
+
+
+def _headline(
+    verdict: Verdict,
+    temperature: float,
+    interval: tuple[float, float],
+    response: Response,
+    profile: TeacherProfile | None,
+) -> str:
+    span = f"{_rounded(interval[0]):g} to {_rounded(interval[1]):g}"
+    gain = response.gain_over(temperature, None)
+    if verdict == "unknown":
+        return f"Outside what is known: T={temperature:g} is the best fixed temperature elsewhere; verify it."
+    if verdict == "kd_may_hurt":
+        chance = float(np.mean(response.at(temperature) < 0))
+        return f"KD may hurt here (chance about {chance:.0%}): compare with no KD; if you distil, T={temperature:g}."
+    if verdict == "indifferent":
+        return f"Temperature hardly matters here: anything from {span} does; take T={temperature:g}."
+    source = "" if profile else ", from the rules alone"
+    gained = f"KD should gain {100 * gain.mean:+.1f} pp over none"
+    return f"Use T={temperature:g}{source}: {span} does as well within 0.2 pp, and {gained}."
+
+
+def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]:
+    """Return the rules that fired, those that move the answer most first."""
+
+    def weight(one: Fired) -> float:
+        rule, strength = one.rule, _at(np.abs(one.strength), temperature)
+        factors = (rule.gain_factor, rule.low_cost_factor, rule.high_cost_factor)
+        other = sum(abs(np.log2(factor)) for factor in factors) / 4 + abs(rule.gain_shift) * 50 + rule.widen / 2
+        return float(strength * (abs(rule.shift) + other))
+
+    reasons = []
+    for one in sorted(fired, key=weight, reverse=True):
+        octaves = _at(one.shift, temperature)
+        reasons.append(
+            Reason(
+                id=one.rule.id,
+                kind="rule",
+                effect=one.effect(octaves),
+                octaves=round(octaves, 3) + 0.0,
+                text=one.rule.why,
+                source=one.rule.source,
+                grade=one.rule.grade,
+            )
+        )
+    return tuple(reasons)
+
+
+def _kd_weights(profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook) -> tuple[WeightOption, ...]:
+    answers = []
+    for kd_weight in KD_WEIGHTS:
+        other = dataclasses.replace(setup, kd_weight=kd_weight, hard_weight=None)
+        response = _respond(profile, other, other.loss_contract(), book)[2]
+        answers.append((kd_weight, _rounded(response.best), float(response.expected.max())))
+    best = max(answer[2] for answer in answers)
+    return tuple(
+        WeightOption(kd_weight=w, temperature=t, expected_accuracy=gain, best=gain == best) for w, t, gain in answers
+    )
+
+
+def _unknown(
+    profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook, center: float
+) -> tuple[Unknown, ...]:
+    """Return the fields not given that could move the temperature, the most important first."""
+    found = []
+    for name, trials in TRIAL_VALUES.items():
+        if getattr(setup, name) is not None:
+            continue
+        if name == "logits_from" and profile and profile.logits_from:
+            continue
+        centers = [center]
+        for trial in trials:
+            other = _with(setup, name, trial, profile.n_classes if profile else 10)
+            if other is None:
+                break
+            fired = book.fired(features(profile, other, other.loss_contract(), TEMPERATURES))
+            anchor = book.anchor_standardized if other.standardized else book.anchor
+            centers.append(float(np.median(believe(anchor, fired).center)))
+        octaves = max(centers) - min(centers)
+        if octaves >= 0.1:
+            found.append(Unknown(name=name, octaves=round(octaves, 2)))
+    return tuple(sorted(found, key=lambda unknown: -unknown.octaves))
+
+
+def _with(setup: TrainingSetup, name: str, trial: Any, n_classes: int) -> TrainingSetup | None:
+    """Return the setup with one field tried, or None where the field means nothing beside the others."""
+    changes: dict[str, Any] = {name: trial}
+    if name == "n_train":
+        changes = {"n_train": trial * n_classes}
+    if name == "student_params":
+        teacher_params = setup.teacher_params or 10_000_000
+        changes = {"teacher_params": teacher_params, "student_params": max(1, teacher_params // trial)}
+    if name == "kd_weight" and setup.hard_weight is not None:
+        return None
+    if name == "optimizer" and setup.momentum:
+        return None
+    if name == "teacher_origin" and setup.teacher_finetune_epochs:
+        return None
+    return dataclasses.replace(setup, **changes)
+
+
+def _schedule(fired: tuple[Fired, ...], temperature: float) -> Schedule | None:
+    for one in fired:
+        if one.rule.schedule:
+            low, high = one.rule.schedule
+            start, end = _rounded(temperature * 2**low), _rounded(temperature * 2**high)
+            text = f"Optional: raise T from {start:g} to {end:g} over the training ({one.rule.id})."
+            return Schedule(kind="linear", start=start, end=end, text=text)
+    return None

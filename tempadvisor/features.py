@@ -1,0 +1,162 @@
+"""What the rules see: a teacher's profile, a setup and its loss contract as named numbers and words.
+
+The only place where feature names and their definitions live. A feature that cannot be known is None; nothing is
+imputed. Two features depend on the temperature asked about (a weight that shrinks with T), so they are arrays over
+the grid of temperatures; all others are scalars.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tempadvisor.records import LossContract, TeacherProfile, TrainingSetup
+
+Value = float | str | bool | NDArray[np.float64] | None
+
+FEATURES: Mapping[str, str] = {
+    "optimizer": "optimizer of the student",
+    "mixing": "whether the student's inputs are mixed (mixup, cutmix)",
+    "augmentation": "augmentation of the student's inputs",
+    "log2_epochs": "log2 of the passes over the training data",
+    "log2_samples_per_class": "log2 of training samples per class",
+    "label_noise": "share of training labels believed to be wrong",
+    "log2_capacity_ratio": "log2 of the teacher's over the student's number of parameters",
+    "student_init": "where the student's first weights come from",
+    "teacher_origin": "where the teacher comes from",
+    "log2_finetune_epochs": "log2 of one more than the epochs of fine-tuning of a pretrained teacher",
+    "teacher_mixing": "whether the teacher was trained on mixed inputs",
+    "teacher_label_smoothing": "label smoothing the teacher was trained with",
+    "logits_from": "which inputs the teacher's logits come from",
+    "t_squared": "whether the KD term is multiplied by T squared",
+    "reduction": "how the KL term is averaged",
+    "log2_soft_odds": "log2 of kd_weight over hard_weight as written, within 6 octaves of one",
+    "odds_lost_t_squared": "octaves of soft odds lost for want of T squared, at each temperature",
+    "odds_lost_mean": "octaves of soft odds lost by averaging the KL term over classes too",
+    "log2_softness": "log2 of the temperature at which the teacher's mean entropy is half of log K",
+    "log2_softness_standardized": "the same for z-scored logits",
+    "entropy_share": "mean entropy at T = 1 over log K",
+    "overconfidence": "mean top-1 probability at T = 1 minus accuracy",
+    "fineness": "0 coarse to 1 fine, as declared or from the measured granularity",
+    "related_mass": "share of the softened non-target mass that goes to related classes",
+    "log2_classes": "log2 of the number of classes",
+}
+
+MIXED = ("mixup", "cutmix")
+SOFTNESS_LEVEL = 0.5
+# granularity (nats: mean log number of classes alike) that counts as plainly coarse and plainly fine
+COARSE_NATS, FINE_NATS = 0.0, 0.5
+# a weight of zero makes infinite odds: beyond 6 octaves (64 to 1) the other term hardly counts
+ODDS_LIMIT = 6.0
+
+
+def features(
+    profile: TeacherProfile | None,
+    setup: TrainingSetup,
+    contract: LossContract,
+    temperatures: NDArray[np.float64],
+) -> dict[str, Value]:
+    """Return every feature by name, in the order of `FEATURES`.
+
+    Args:
+        profile: what was measured of the teacher, or None.
+        setup: what is known of the training.
+        contract: the loss the answer is to hold for.
+        temperatures: shape (G,), in the units of the contract; the features that depend on T are given there.
+
+    Source: evidence (sections 2 to 4).
+    """
+    n_classes = profile.n_classes if profile else None
+    softness = _softness(profile)
+    standardized_softness = softness / profile.logit_std if softness and profile else None
+    entropy_share = profile.curve_at(1.0, profile.entropy_nats) / math.log(profile.n_classes) if profile else None
+    values: dict[str, Value] = {
+        "optimizer": setup.optimizer,
+        "mixing": _mixing(setup.augmentation),
+        "augmentation": setup.augmentation,
+        "log2_epochs": _log2(setup.epochs),
+        "log2_samples_per_class": _log2(setup.n_train / n_classes) if setup.n_train and n_classes else None,
+        "label_noise": setup.label_noise,
+        "log2_capacity_ratio": (
+            _log2(setup.teacher_params / setup.student_params)
+            if setup.teacher_params and setup.student_params
+            else None
+        ),
+        "student_init": setup.student_init,
+        "teacher_origin": setup.teacher_origin,
+        "log2_finetune_epochs": (
+            None if setup.teacher_finetune_epochs is None else math.log2(1 + setup.teacher_finetune_epochs)
+        ),
+        "teacher_mixing": _mixing(setup.teacher_augmentation),
+        "teacher_label_smoothing": setup.teacher_label_smoothing,
+        "logits_from": setup.logits_from or (profile.logits_from if profile else None),
+        "t_squared": contract.t_squared,
+        "reduction": contract.reduction,
+        "log2_soft_odds": soft_odds(contract, 0.0),
+        "odds_lost_t_squared": _lost(contract, -2.0 * np.log2(temperatures)),
+        "odds_lost_mean": _lost(contract, np.asarray(-math.log2(n_classes))) if n_classes else None,
+        "log2_softness": _log2(softness) if not contract.standardized else None,
+        "log2_softness_standardized": _log2(standardized_softness) if contract.standardized else None,
+        "entropy_share": entropy_share,
+        "overconfidence": (
+            profile.curve_at(1.0, profile.top1_probability) - profile.accuracy
+            if profile and profile.accuracy is not None
+            else None
+        ),
+        "fineness": _fineness(profile, setup.granularity),
+        "related_mass": profile.related_mass if profile else None,
+        "log2_classes": _log2(n_classes),
+    }
+    assert values.keys() == FEATURES.keys()
+    return values
+
+
+def soft_odds(contract: LossContract, factor_octaves: float) -> float:
+    """Return log2 of the soft over the hard weight, with the soft one changed by 2 ** `factor_octaves`.
+
+    Limited to 6 octaves either way, since a weight of zero makes the odds infinite. With standardized logits the
+    usual pair is 9 and 0.1 (logit-standardization), so the odds count from there: ten times less.
+
+    >>> round(soft_odds(LossContract(kd_weight=0.5), 0.0), 3)
+    0.0
+    """
+    return float(_odds(contract, np.asarray(factor_octaves)))
+
+
+def _odds(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArray[np.float64]:
+    if contract.hard == 0:
+        return np.full_like(factor_octaves, ODDS_LIMIT)
+    if contract.kd_weight == 0:
+        return np.full_like(factor_octaves, -ODDS_LIMIT)
+    usual = math.log2(10) if contract.standardized else 0.0
+    octaves = math.log2(contract.kd_weight / contract.hard) - usual + factor_octaves
+    return np.clip(octaves, -2 * ODDS_LIMIT, ODDS_LIMIT)
+
+
+def _lost(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _odds(contract, factor_octaves) - soft_odds(contract, 0.0)
+
+
+def _softness(profile: TeacherProfile | None) -> float | None:
+    if profile is None or SOFTNESS_LEVEL not in profile.softness_levels:
+        return None
+    return profile.softness_temperatures[profile.softness_levels.index(SOFTNESS_LEVEL)]
+
+
+def _fineness(profile: TeacherProfile | None, declared: str | None) -> float | None:
+    if declared in ("coarse", "fine"):
+        return float(declared == "fine")
+    if profile is None or profile.granularity is None:
+        return None
+    return min(1.0, max(0.0, (profile.granularity - COARSE_NATS) / (FINE_NATS - COARSE_NATS)))
+
+
+def _mixing(augmentation: str | None) -> bool | None:
+    return None if augmentation is None else augmentation in MIXED
+
+
+def _log2(value: float | None) -> float | None:
+    return math.log2(value) if value else None
