@@ -202,8 +202,8 @@ def batches(n: int, batch_size: int, epochs: int, seed: int) -> list[Tensor]:
     return steps
 
 
-def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: float | None, *, seed: int) -> float:
-    """Train `student` in place, and return its mean loss over the last epoch, in nats.
+def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: float | None, *, seed: int) -> None:
+    """Train `student` in place.
 
     In its epoch e the student sees view (e + seed) mod V. Everything random hangs on `seed`, nothing on T, so
     students of different temperatures are paired.
@@ -222,7 +222,6 @@ def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: f
     per_epoch = len(order) // (setup.epochs or 1)
     smoothing = setup.label_smoothing or 0.0
     student.train()
-    last = []
     for step, batch in enumerate(order):
         view, batch = (step // per_epoch + seed) % n_views, batch.to(views.images.device)
         optimizer.param_groups[0]["lr"] = learning_rate(step, len(order), setup)
@@ -235,7 +234,4 @@ def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: f
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-        if step >= len(order) - per_epoch:
-            last.append(loss.detach())
     student.eval()
-    return float(torch.stack(last).mean())

@@ -181,7 +181,8 @@ def test_the_loop_learns_its_training_set(optimizer, lr, temperature):
 
 def test_the_same_seed_gives_the_same_student_to_the_bit():
     first, second = student(), student()
-    assert train(first, VIEWS, SETUP, 4.0, seed=1) == train(second, VIEWS, SETUP, 4.0, seed=1)
+    for model in (first, second):
+        train(model, VIEWS, SETUP, 4.0, seed=1)
     assert torch.equal(first(IMAGES), second(IMAGES))
 
 
