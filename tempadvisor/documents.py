@@ -1,4 +1,4 @@
-"""The text files a user hands over and gets back: a setup in YAML or TOML, a saved profile in JSON; writes are atomic.
+"""The text files a user hands over and gets back: a setup in YAML or TOML, a profile in JSON; writes are atomic.
 
 Logits and data sets are read elsewhere (`logits.py`, `datasets.py`).
 """
@@ -6,15 +6,19 @@ Logits and data sets are read elsewhere (`logits.py`, `datasets.py`).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tempadvisor.errors import InputError, UsageError
-from tempadvisor.records import SETUP_COLUMNS, TeacherProfile, TrainingSetup, as_dict, profile_from, setup_from
+from tempadvisor.errors import InputError, TempAdvisorError, UsageError, did_you_mean
+from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS, Notice, TeacherProfile, TrainingSetup, as_dict
 
 MOST_BYTES = 16 * 2**20  # a profile or a config file of this size is none
 
@@ -139,3 +143,92 @@ def _parse_yaml(path: Path) -> Any:
         return yaml.safe_load(_read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} must be plain YAML. It is not: {error}", code="bad_config") from None
+
+
+def setup_from(mapping: Mapping[str, Any], *, where: str) -> TrainingSetup:
+    """Make a `TrainingSetup` of keys and values that came from `where` (a config file, say).
+
+    Raises:
+        UsageError: unknown keys, each with the nearest known name; or a value that breaks its rule.
+    """
+    names = [column.name for column in SETUP_COLUMNS]
+    strange = [f"{key!r} is not a setup key. {did_you_mean(str(key), names)}" for key in mapping if key not in names]
+    if strange:
+        raise UsageError(f"{' '.join(strange)} ({where})", code="unknown_key")
+    try:
+        return TrainingSetup(**mapping)
+    except TempAdvisorError as error:
+        raise UsageError(f"{error} ({where})", code=error.code) from None
+
+
+def profile_from(mapping: Any, *, where: str) -> TeacherProfile:
+    """Make a `TeacherProfile` of parsed JSON.
+
+    Raises:
+        InputError: `mapping` is not a profile that this version wrote, or its values do not fit together.
+    """
+    hints = typing.get_type_hints(TeacherProfile)
+    if not isinstance(mapping, dict):
+        problems = [f"Got {type(mapping).__name__}."]
+    elif mapping.keys() != hints.keys():
+        missing, extra = sorted(hints.keys() - mapping.keys()), sorted(mapping.keys() - hints.keys())
+        problems = [f"It lacks {', '.join(missing)}."] if missing else []
+        problems += [f"It holds unknown {', '.join(map(str, extra))}."] if extra else []
+    else:
+        values: dict[str, Any] = {
+            key: tuple(Notice(**_notice(item)) for item in value)
+            if key == "warnings" and isinstance(value, list)
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for key, value in mapping.items()
+        }
+        problems = [f"{key} does not fit." for key, hint in hints.items() if not _fits(values[key], hint)]
+        problems = problems or list(_contradictions(values))
+        if not problems:
+            return TeacherProfile(**values)
+    raise InputError(
+        f"{where} must be a profile as `tempadvisor profile TEACHER -o profile.json` writes it. "
+        f"{' '.join(problems)} Write it anew.",
+        code="not_a_profile",
+    )
+
+
+def _notice(item: Any) -> dict[str, str]:
+    fields = item if isinstance(item, dict) else {}
+    return {name: str(fields.get(name, "")) for name in ("code", "text")}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value out of JSON fits the type hint of a profile's field."""
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, part) for part in arguments)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if typing.get_origin(hint) is Mapping:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    grid, levels = values["temperatures"], values["softness_levels"]
+    if values["schema"] != 1:
+        yield f"schema must be 1. Got {values['schema']}."
+    if len(grid) < 2 or any(not 0 < low < high for low, high in itertools.pairwise(grid)):
+        yield "temperatures must be above 0 and rise."
+    for curve in ("entropy_nats", "top1_probability", "nontarget_entropy_nats"):
+        if len(values[curve]) != len(grid):
+            yield f"{curve} must have one value a temperature."
+    if len(levels) != len(values["softness_temperatures"]):
+        yield "softness_temperatures must have one value a level."
+    if any(t is not None and t <= 0 for t in (*values["softness_temperatures"], values["logit_std"])):
+        yield "softness_temperatures and logit_std must be above 0."
+    if values["n_classes"] < 2 or values["n_samples"] < 1:
+        yield "n_classes must be at least 2 and n_samples at least 1."
+    if values["logits_from"] not in (None, *LOGITS_FROM):
+        yield f"logits_from must be one of {', '.join(LOGITS_FROM)}. Got {values['logits_from']!r}."
+    if values["accuracy"] is not None and not 0 <= values["accuracy"] <= 1:
+        yield f"accuracy must be a fraction. Got {values['accuracy']:g}."
