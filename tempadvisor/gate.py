@@ -1,0 +1,179 @@
+"""Are these logits at all? The sanity gate before any advice.
+
+What makes an answer meaningless raises an error; what only lowers trust becomes a `Notice`. Shapes and labels of
+stored files are checked where they are opened, in `logits.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tempadvisor.errors import InputError
+from tempadvisor.measures import Floats, Whole
+from tempadvisor.records import Notice
+
+_RAW = "Take the outputs of the last layer, before softmax."
+
+
+def check_size(n_samples: int, n_classes: int, where: str) -> None:
+    """Check that there are at least two classes and two samples.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if n_classes < 2:
+        raise InputError(
+            f"logits must have at least two classes. Got {n_classes} ({where}). "
+            "A binary teacher with one output z has logits [0, z].",
+            code="one_class",
+        )
+    if n_samples < 2:
+        raise InputError(
+            f"logits must have at least two samples. Got {n_samples} ({where}). Give a few hundred or more.",
+            code="too_few_samples",
+        )
+
+
+def check_finite(logits: Floats, where: str) -> None:
+    """Check that a block holds neither NaN nor infinity.
+
+    Raises:
+        InputError: it does; the message counts them.
+    """
+    if np.isfinite(np.einsum("ij->", logits)):
+        return
+    finite = np.isfinite(logits)
+    if finite.all():
+        return
+    bad = int((~finite).sum())
+    kinds = "NaN" if np.isnan(logits).any() else "infinity"
+    hint = "-inf stands for masked or clipped classes" if np.isneginf(logits).any() else "half precision overflowed?"
+    raise InputError(
+        f"logits must be finite. Got {bad} of {logits.size} values that are {kinds} or not finite ({where}): {hint}. "
+        f"{_RAW}",
+        code="not_finite",
+    )
+
+
+def check_meaning(logits: Floats, where: str) -> Iterator[Notice]:
+    """Check on a first block of random rows (N, C) that they are logits, all of them, and not the same all over.
+
+    Raises:
+        InputError: probabilities, clamped log-probabilities, stored top-k logits, or constant ones.
+    """
+    n, k = logits.shape
+    rows = logits.astype(np.float64, copy=False)
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    if (low == high).all() or (rows == rows[0]).all():
+        what = "value" if (low == high).all() else "row"
+        raise InputError(
+            f"logits must differ between classes and samples. Got one {what} "
+            f"over and over ({where}). Check that the teacher's weights were loaded.",
+            code="constant",
+        )
+    totals = rows.sum(axis=1)
+    if low.min() >= -1e-6 and high.max() <= 1 + 1e-3 and (np.abs(totals - 1) < 0.01).all():
+        raise InputError(
+            f"logits must be raw scores. Got probabilities: rows in [0, 1] that sum to 1 ({where}). "
+            "Take the outputs before softmax, or their logarithm.",
+            code="probabilities",
+        )
+    if k >= 4:
+        filler = np.median(rows, axis=1)
+        filled = (rows == filler[:, None]).sum(axis=1) > k / 2
+        if filled.mean() > 0.9:
+            raise InputError(
+                f"logits must be complete. Got rows where {_share(rows, filler)} of the values are one and the same, "
+                f"{filler[0]:g} ({where}): stored top-k, clipped or rectified logits, whose tail is lost, and high "
+                "temperatures live in the tail. Store all classes.",
+                code="top_k",
+            )
+    if high.max() <= 1e-3 and (np.abs(np.log(np.exp(rows).sum(axis=1))) < 0.01).all():
+        floor = (rows == rows.min()).mean()
+        if floor > 1 / (2 * k) and (rows == rows.min()).sum() > 2:
+            raise InputError(
+                f"log-probabilities must not be clamped. Got {floor:.0%} of the values at {rows.min():g} ({where}). "
+                f"{_RAW}",
+                code="clamped",
+            )
+        yield Notice("log_probabilities", "These are log-probabilities: valid logits, taken as such.")
+    if n < 100:
+        yield Notice("few_samples", f"Only {n} samples: the profile is rough. A few thousand make it firm.")
+
+
+def _share(rows: Floats, filler: Floats) -> str:
+    return f"{(rows == filler[:, None]).mean():.0%}"
+
+
+def check_labels(labels: npt.NDArray[Any], n_classes: int, where: str) -> Whole:
+    """Check that labels (N,) are class numbers.
+
+    Raises:
+        InputError: one is below 0 or at least n_classes.
+    """
+    bad = labels[(labels < 0) | (labels >= n_classes)]
+    if len(bad):
+        hint = (
+            "Do they start at 1? Subtract 1."
+            if labels.min() == 1 and labels.max() == n_classes
+            else ("Check that they belong to this teacher.")
+        )
+        raise InputError(
+            f"labels must lie between 0 and {n_classes - 1}. Got {len(bad)} outside, {bad[0]} the first ({where}). "
+            f"{hint}",
+            code="labels_out_of_range",
+        )
+    return labels
+
+
+def check_accuracy(accuracy: float, n_samples: int, n_classes: int, where: str) -> Iterator[Notice]:
+    """Check that a teacher beats chance, 1 / K.
+
+    Raises:
+        InputError: it does not, by more than a fifth of chance or one standard error of it.
+    """
+    chance = 1 / n_classes
+    error = math.sqrt(chance * (1 - chance) / n_samples)
+    if accuracy <= chance + min(error, chance / 5):
+        raise InputError(
+            f"the teacher must be better than chance. Got accuracy {accuracy:.3g} where chance is {chance:.3g} "
+            f"({where}). Do the teacher's classes have the same order as the labels?",
+            code="class_order",
+        )
+    if accuracy <= chance + 3 * error:
+        yield Notice(
+            "near_chance",
+            f"The teacher's accuracy {accuracy:.3g} is hardly above chance ({chance:.3g}): class order?",
+        )
+
+
+def trust_notices(top1_probability: float, logits_from: str | None) -> Iterator[Notice]:
+    """Say what lowers trust in a profile: a one-hot teacher, or logits of inputs the student does not see.
+
+    Args:
+        top1_probability: its mean at T = 1.
+        logits_from: which inputs the logits come from.
+    """
+    if top1_probability >= 0.99:
+        yield Notice(
+            "one_hot",
+            f"The teacher is almost one-hot on these inputs (mean top probability {top1_probability:.4f}): little "
+            "dark knowledge, and raising T amplifies noise.",
+        )
+    if logits_from is None:
+        yield Notice(
+            "logits_from_unknown",
+            "Where the logits come from is unknown; those of held-out inputs are softer than what a student sees. "
+            "Say --logits-from.",
+        )
+    elif logits_from in ("validation", "test"):
+        yield Notice(
+            "logits_from_held_out",
+            f"These are {logits_from} logits, softer than those on training inputs, which a student sees: the "
+            "temperature may come out low. Give the teacher's logits on training inputs.",
+        )

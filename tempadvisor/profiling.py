@@ -1,0 +1,376 @@
+"""From a teacher, or its stored logits, to a `TeacherProfile`: one pass, as few samples as it takes.
+
+Samples come in random order wherever that is possible, since files are often sorted by class, and reading stops
+when the standard errors of what drives the advice are below a tolerance. What is measured stands in `measures.py`
+and `relations.py`, what is refused in `gate.py`. A teacher is run as it is, on inputs that are preprocessed
+already: names of models and data sets are resolved elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tempadvisor import gate
+from tempadvisor.errors import InputError, UsageError, did_you_mean
+from tempadvisor.logits import StoredLogits, check_shape, from_arrays, open_logits
+from tempadvisor.measures import (
+    SOFTNESS_LEVELS,
+    TEMPERATURES,
+    Floats,
+    Whole,
+    calibration_error,
+    calibration_temperature,
+    spike_temperature,
+)
+from tempadvisor.records import LOGITS_FROM, Notice, TeacherProfile
+from tempadvisor.tally import THREADS, Tally, grid_for
+
+TOLERANCE = 0.0075
+_BLOCK_VALUES = 1 << 21
+_LIVE_ROWS = 512
+_MIN_SAMPLES = 1024
+_MIN_PER_CLASS = 8
+
+Progress = Callable[[int, int | None], None]
+
+
+class Block(NamedTuple):
+    """Some rows of logits (N, C) and their labels (N,), where known."""
+
+    logits: Floats
+    labels: Whole | None
+
+
+class Stream(NamedTuple):
+    """Blocks of logits from `where`; `n_available` samples in all where known; adaptive if their order is random."""
+
+    blocks: Iterator[Block]
+    where: str
+    n_available: int | None
+    adaptive: bool
+
+
+def profile(
+    teacher: Any,
+    labels: Any = None,
+    *,
+    data: Any = None,
+    name: str | None = None,
+    logits_from: str | None = None,
+    read_all: bool = False,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TeacherProfile:
+    """Measure a teacher.
+
+    Args:
+        teacher: a logits file (`logits.open_logits`), an array or tensor of logits (N, C), or an `nn.Module`.
+        labels: (N,), class numbers, where they are not in the file or in `data`.
+        data: for a module, its inputs: a tensor or array of them, a pair (inputs, labels), a map-style data set
+            or a `DataLoader` over one, all sampled at random; or any other iterable of batches x or (x, y), read
+            in its order and to its end.
+        name: what to call the teacher.
+        logits_from: which inputs the logits come from, one of `records.LOGITS_FROM`.
+        read_all: read every sample; otherwise stop when the profile is firm.
+        tolerance: the standard error to stop at: of the log of the temperatures that give entropy levels 0.3, 0.5
+            and 0.7 (twice that at 0.1 and 0.9), of the entropy at T = 1 as a share of log K, of the top
+            probability and of the accuracy.
+        seed: of the random order.
+        progress: called with the samples used so far and those available.
+
+    Raises:
+        InputError: the input cannot be read, or an answer about it would be meaningless.
+        OutOfScopeError: not a classifier with one label a sample.
+        UsageError: an argument is missing or unknown.
+
+    >>> found = profile(np.eye(3).repeat(50, axis=0) * [[2.0]] + np.arange(450).reshape(150, 3) % 7 / 10)
+    >>> found.n_samples, found.n_classes
+    (150, 3)
+    """
+    if logits_from is not None and logits_from not in LOGITS_FROM:
+        raise UsageError(
+            f"logits_from must be one of {', '.join(LOGITS_FROM)}. Got {logits_from!r}. "
+            f"{did_you_mean(logits_from, LOGITS_FROM)}",
+            code="bad_setup",
+        )
+    if not tolerance > 0:
+        raise UsageError(f"tolerance must be above 0. Got {tolerance!r}.", code="bad_setup")
+    if _is_module(teacher):
+        stream = _live_stream(teacher, data, labels, seed, read_all)
+        title = name or type(teacher).__name__
+    else:
+        if data is not None:
+            raise UsageError("data must be left out for stored logits. Got both. Drop data.", code="contradiction")
+        stored = open_logits(teacher) if isinstance(teacher, (str, Path)) else from_arrays(_numpy(teacher))
+        stored = stored if labels is None else stored.with_labels(_numpy(labels))
+        stated = stored.metadata.get("logits_from")
+        logits_from = logits_from or (stated if stated in LOGITS_FROM else None)
+        stream = _stored_stream(stored, seed, read_all)
+        title = name or (Path(teacher).name if isinstance(teacher, (str, Path)) else "logits")
+    with contextlib.closing(stream.blocks):  # type: ignore[type-var]
+        tally, notices = _measure(stream, tolerance, progress)
+    return _record(tally, stream, title, logits_from, notices)
+
+
+def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tuple[Tally, list[Notice]]:
+    """Read blocks until the profile is firm or the stream ends."""
+    tally: Tally | None = None
+    notices: list[Notice] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for logits, labels in stream.blocks:
+            gate.check_finite(logits, stream.where)
+            target = logits.argmax(axis=1) if labels is None else labels
+            if tally is None:
+                gate.check_size(stream.n_available or len(logits), logits.shape[1], stream.where)
+                notices.extend(gate.check_meaning(logits, stream.where))
+            if labels is not None:
+                gate.check_labels(labels, logits.shape[1], stream.where)
+            if tally is None:
+                tally = Tally(logits.shape[1], grid_for(logits, target), labelled=labels is not None)
+            tally.add(logits, target, pool)
+            if progress:
+                progress(tally.n_samples, stream.n_available)
+            if stream.adaptive and _is_firm(tally, tolerance):
+                break
+    if tally is None:
+        raise InputError(f"logits must have at least two samples. Got none ({stream.where}).", code="too_few_samples")
+    return tally, notices
+
+
+def _is_firm(tally: Tally, tolerance: float) -> bool:
+    """Tell whether the standard errors of what drives the advice are below the tolerance."""
+    if tally.n_samples < max(_MIN_SAMPLES, _MIN_PER_CLASS * tally.n_classes):
+        return False
+    errors = [
+        float(tally.at_one("entropy_nats").error) / math.log(tally.n_classes),
+        float(tally.at_one("top1_probability").error),
+    ]
+    if tally.labelled:
+        errors.append(float(tally.at_one("accuracy").error))
+    for level in SOFTNESS_LEVELS:
+        found = tally.softness_temperature(level)
+        if found:
+            errors.append(found[1] if 0.2 < level < 0.8 else found[1] / 2)
+    return max(errors) <= tolerance
+
+
+def _record(
+    tally: Tally, stream: Stream, title: str, logits_from: str | None, notices: list[Notice]
+) -> TeacherProfile:
+    """Put what was measured into a profile."""
+    scalars = {
+        name: tally.at_one(name)
+        for name in ("entropy_nats", "top1_probability", "nontarget_entropy_nats")
+        + ("margin", "logit_std", "top_gap", "rest_std")
+        + (("accuracy", "nll_nats") if tally.labelled else ())
+    }
+    errors = {name: float(mean.error) for name, mean in scalars.items()}
+    levels = [tally.softness_temperature(level) for level in SOFTNESS_LEVELS]
+    for level, found in zip(SOFTNESS_LEVELS, levels, strict=True):
+        if found:
+            errors[f"softness_temperature_{level:g}"] = found[0] * found[1]
+    if tally.labelled:
+        accuracy = float(scalars["accuracy"].value)
+        notices = [*notices, *gate.check_accuracy(accuracy, tally.n_samples, tally.n_classes, stream.where)]
+    notices = [*notices, *gate.trust_notices(float(scalars["top1_probability"].value), logits_from)]
+    gap, rest = float(scalars["top_gap"].value), float(scalars["rest_std"].value)
+    related = tally.relations()
+    return TeacherProfile(
+        teacher=title,
+        n_samples=tally.n_samples,
+        n_available=stream.n_available if stream.adaptive else tally.n_samples,
+        n_classes=tally.n_classes,
+        logits_from=logits_from,
+        temperatures=TEMPERATURES,
+        entropy_nats=tally.public(tally.mean("entropy_nats").value),
+        top1_probability=tally.public(tally.mean("top1_probability").value),
+        nontarget_entropy_nats=tally.public(tally.mean("nontarget_entropy_nats").value),
+        softness_levels=SOFTNESS_LEVELS,
+        softness_temperatures=tuple(found[0] if found else None for found in levels),
+        spike_temperature=spike_temperature(gap, rest, tally.n_classes),
+        margin=float(scalars["margin"].value),
+        logit_std=float(scalars["logit_std"].value),
+        top_gap=gap,
+        rest_std=rest,
+        related_mass=related.related_mass if related else None,
+        confusable_classes=related.confusable_classes if related else None,
+        block_structure=related.block_structure if related else None,
+        granularity=related.granularity if related else None,
+        accuracy=float(scalars["accuracy"].value) if tally.labelled else None,
+        nll_nats=float(scalars["nll_nats"].value) if tally.labelled else None,
+        calibration_error=calibration_error(tally.calibration_bins()) if tally.labelled else None,
+        calibration_temperature=(
+            calibration_temperature(tally.grid, tally.mean("nll_nats").value) if tally.labelled else None
+        ),
+        std_errors=errors,
+        warnings=tuple(notices),
+    )
+
+
+# stored logits -------------------------------------------------------------------------------------------------
+
+
+def _stored_stream(stored: StoredLogits, seed: int, read_all: bool) -> Stream:
+    gate.check_size(stored.n_samples, stored.n_classes, stored.where)
+    rows = min(max(_BLOCK_VALUES // stored.n_classes, 64), 2048)
+    order = np.arange(stored.n_samples)
+    if not read_all:
+        np.random.default_rng(seed).shuffle(order)
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, len(order), rows):
+            chosen = np.sort(order[start : start + rows])
+            yield Block(stored.read(chosen), None if stored.labels is None else stored.labels[chosen])
+
+    return Stream(blocks(), stored.where, stored.n_samples, not read_all)
+
+
+# a live teacher ------------------------------------------------------------------------------------------------
+
+
+def _is_module(teacher: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(teacher, torch.nn.Module)
+
+
+def _numpy(values: Any) -> Any:
+    """Return a tensor as an array, on any device, bfloat16 included; anything else as it is."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach()
+    return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).cpu().numpy()
+
+
+def _live_stream(teacher: Any, data: Any, labels: Any, seed: int, read_all: bool) -> Stream:
+    if data is None:
+        raise UsageError(
+            "data must be given with a live teacher. Got none. Give inputs to run it on.", code="no_data"
+        )
+    where = f"{type(teacher).__name__} on data"
+    batches, n_available = _batches(data, labels, np.random.default_rng(seed))
+    return Stream(
+        _regroup(_run(teacher, batches, where)), where, n_available, adaptive=n_available is not None and not read_all
+    )
+
+
+def _batches(data: Any, labels: Any, rng: np.random.Generator) -> tuple[Iterable[Any], int | None]:
+    """Return batches x or (x, y), and how many samples there are if their order is random."""
+    import torch
+    from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+    tensors = (torch.Tensor, np.ndarray)
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, tensors) for part in data):
+        data, labels = data if labels is None else (data[0], labels)
+    if isinstance(data, tensors):
+        inputs = torch.as_tensor(data)
+        n = len(inputs)
+        if labels is not None and len(labels) != n:
+            raise InputError(
+                f"labels must have one entry for each input. Got {len(labels)} for {n}. Check where both come from.",
+                code="labels_length",
+            )
+        data = TensorDataset(inputs) if labels is None else TensorDataset(inputs, torch.as_tensor(labels))
+        labels = None
+    loader = data if isinstance(data, DataLoader) else None
+    data_set = loader.dataset if loader else data
+    mapped = isinstance(data_set, Dataset) and not isinstance(data_set, IterableDataset)
+    if labels is not None or not mapped or (loader and loader.batch_size is None):
+        return (data if labels is None else _beside(data, labels)), None
+    order: list[int] = rng.permutation(len(data_set)).tolist()  # type: ignore[arg-type]  # map-style: has a length
+    shuffled: Iterable[Any] = DataLoader(
+        data_set,
+        batch_size=loader.batch_size if loader else 64,
+        sampler=order,
+        num_workers=loader.num_workers if loader else 0,
+        collate_fn=loader.collate_fn if loader else None,
+    )
+    return shuffled, len(order)
+
+
+def _beside(batches: Iterable[Any], labels: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield batches of inputs with their labels, which come in the same order."""
+    start = 0
+    for batch in batches:
+        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+        yield inputs, labels[start : start + len(inputs)]
+        start += len(inputs)
+    if start != len(labels):
+        raise InputError(
+            f"labels must have one entry for each input. Got {len(labels)} for {start}. Check where both come from.",
+            code="labels_length",
+        )
+
+
+def _run(teacher: Any, batches: Iterable[Any], where: str) -> Iterator[Block]:
+    """Run a teacher in evaluation mode and without gradients; its mode is restored afterwards."""
+    import torch
+
+    first = next((t for t in (*teacher.parameters(), *teacher.buffers())), torch.empty(0))
+    modes = [(module, module.training) for module in teacher.modules()]
+    try:
+        teacher.eval()
+        for batch in batches:
+            inputs, labels = (*batch, None)[:2] if isinstance(batch, (tuple, list)) else (batch, None)
+            inputs = torch.as_tensor(inputs)
+            if inputs.is_floating_point() and first.is_floating_point():
+                inputs = inputs.to(first.dtype)
+            try:
+                with torch.inference_mode():
+                    outputs = teacher(inputs.to(first.device))
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"the teacher must run on the data. It failed on inputs of shape {tuple(inputs.shape)} and dtype "
+                    f"{inputs.dtype}: {error} ({where}). Check size, normalization and dtype.",
+                    code="teacher_failed",
+                ) from error
+            logits = from_arrays(_numpy(_logits_of(outputs, where)), _numpy(labels), where=where)
+            yield Block(logits.read(np.arange(logits.n_samples)), logits.labels)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _logits_of(outputs: Any, where: str) -> Any:
+    """Return the logits among a teacher's outputs: a tensor, or what is called `logits`."""
+    import torch
+
+    found = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", outputs)
+    if not isinstance(found, torch.Tensor):
+        raise InputError(
+            f"the teacher must return a tensor of logits, or an output with `logits`. Got {type(outputs).__name__} "
+            f"({where}). Wrap the teacher in a module that returns the logits.",
+            code="no_logits",
+        )
+    check_shape(tuple(found.shape), where)
+    return found
+
+
+def _regroup(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Join small batches into blocks large enough to judge."""
+    with contextlib.closing(blocks):  # type: ignore[type-var]
+        held: list[Block] = []
+        for block in blocks:
+            held.append(block)
+            if sum(len(b.logits) for b in held) >= _LIVE_ROWS:
+                yield _joined(held)
+                held = []
+        if held:
+            yield _joined(held)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    labels = [block.labels for block in blocks if block.labels is not None]
+    return Block(
+        np.concatenate([block.logits for block in blocks]),
+        np.concatenate(labels) if len(labels) == len(blocks) else None,
+    )

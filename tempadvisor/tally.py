@@ -1,0 +1,144 @@
+"""Sums over samples, block by block, and the means and standard errors that follow from them.
+
+Memory is bounded by one block and by classes, not by samples. Blocks are cut into slices that fit a core's cache;
+slices run on threads (numpy lets them), and are added up in order, so that results do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tempadvisor.measures import (
+    N_BINS,
+    SOFTNESS_LEVELS,
+    TEMPERATURES,
+    Floats,
+    Whole,
+    calibration_bins,
+    curve_temperature,
+    geometry,
+    softness,
+)
+from tempadvisor.relations import MAX_CLASSES, ClassMargins, Relations, relations
+
+_SLICE_VALUES = 1 << 16  # two float32 arrays of so many values fit a core's cache
+_OCTAVES = tuple(2.0**k for k in range(-7, 11))  # softness temperatures are looked for in 1/128 to 1024
+_PILOT_ROWS = 256
+THREADS = min(os.cpu_count() or 1, 16)
+
+
+def grid_for(logits: Floats, target: Whole) -> tuple[float, ...]:
+    """Return the temperatures to measure: `TEMPERATURES`, and as many octaves more as the softness levels need.
+
+    Args:
+        logits: (N, C), a first block; its first rows decide.
+        target: (N,).
+    """
+    curve = softness(logits[:_PILOT_ROWS], target[:_PILOT_ROWS], _OCTAVES).entropy.mean(axis=0)
+    share = curve / math.log(logits.shape[1])
+    low = max(int(np.searchsorted(share, SOFTNESS_LEVELS[0])) - 2, 0)
+    high = min(int(np.searchsorted(share, SOFTNESS_LEVELS[-1])) + 1, len(_OCTAVES) - 1)
+    lowest, highest = min(TEMPERATURES[0], _OCTAVES[low]), max(TEMPERATURES[-1], _OCTAVES[high])
+    steps = range(4 * round(math.log2(lowest)), 4 * round(math.log2(highest)) + 1)
+    return tuple(2.0 ** (k / 4) for k in steps)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over n samples with its standard error; arrays over temperatures, or single numbers."""
+
+    value: Floats
+    error: Floats
+
+
+class Tally:
+    """Add up what is measured of blocks of logits (N, C) with their targets (N,)."""
+
+    def __init__(self, n_classes: int, grid: tuple[float, ...], *, labelled: bool) -> None:
+        self.n_samples = 0
+        self.n_classes = n_classes
+        self.grid = np.asarray(grid)
+        self.labelled = labelled
+        self._sums: dict[str, Floats] = {}
+        self._squares: dict[str, Floats] = {}
+        self._bins = np.zeros((3, N_BINS))
+        self._margins = ClassMargins(n_classes) if n_classes <= MAX_CLASSES else None
+        self._one = grid.index(1.0)
+
+    def add(self, logits: Floats, target: Whole, pool: ThreadPoolExecutor) -> None:
+        """Add a block."""
+        rows = max(1, _SLICE_VALUES // self.n_classes)
+        parts = [slice(start, start + rows) for start in range(0, len(logits), rows)]
+        margins = pool.submit(self._margins.add, logits, target) if self._margins else None
+        for measured in pool.map(lambda part: self._measure(logits[part], target[part]), parts):
+            for name, values in measured.items():
+                self._sums[name] = self._sums.get(name, 0.0) + values.sum(axis=0)
+                self._squares[name] = self._squares.get(name, 0.0) + np.square(values).sum(axis=0)
+            if self.labelled:
+                self._bins += calibration_bins(measured["top1_probability"][:, self._one], measured["accuracy"] > 0)
+        if margins:
+            margins.result()
+        self.n_samples += len(logits)
+
+    def _measure(self, logits: Floats, target: Whole) -> Mapping[str, Floats]:
+        soft = softness(logits, target, tuple(self.grid))
+        shape = geometry(logits)
+        measured = {
+            "entropy_nats": soft.entropy,
+            "top1_probability": soft.top1_probability,
+            "nontarget_entropy_nats": soft.nontarget_entropy,
+            "margin": shape.margin,
+            "logit_std": shape.logit_std,
+            "top_gap": shape.top_gap,
+            "rest_std": shape.rest_std,
+        }
+        if self.labelled:
+            measured["nll_nats"] = soft.target_loss
+            measured["accuracy"] = (logits.argmax(axis=1) == target).astype(np.float64)
+        return measured
+
+    def mean(self, name: str) -> Mean:
+        """Return the mean of a measure; one value per temperature of the grid for curves."""
+        mean = self._sums[name] / self.n_samples
+        variance = np.maximum(self._squares[name] / self.n_samples - mean**2, 0.0)
+        return Mean(mean, np.sqrt(variance / max(self.n_samples - 1, 1)))
+
+    def at_one(self, name: str) -> Mean:
+        """Return the mean of a measure at T = 1."""
+        curve = self.mean(name)
+        return Mean(curve.value[self._one], curve.error[self._one]) if np.ndim(curve.value) else curve
+
+    def public(self, curve: Floats) -> tuple[float, ...]:
+        """Return the part of a curve over the grid that belongs to `TEMPERATURES`."""
+        start = int(np.searchsorted(self.grid, TEMPERATURES[0]))
+        return tuple(float(value) for value in curve[start : start + len(TEMPERATURES)])
+
+    def softness_temperature(self, level: float) -> tuple[float, float] | None:
+        """Return the temperature with mean entropy `level` * log K, and the standard error of its logarithm.
+
+        By the delta method the error is that of the mean entropy there, over its slope in log T.
+        """
+        entropy = self.mean("entropy_nats")
+        found = curve_temperature(self.grid, entropy.value, level * math.log(self.n_classes))
+        if found is None:
+            return None
+        log_t, at = np.log(self.grid), math.log(found)
+        slope = np.interp(at, log_t, np.gradient(entropy.value, log_t))
+        return found, float(np.interp(at, log_t, entropy.error) / slope)
+
+    def calibration_bins(self) -> Floats:
+        """Return the summed bins of `measures.calibration_bins`."""
+        return self._bins
+
+    def relations(self) -> Relations | None:
+        """Return class relations, softened to entropy level 0.5; None for too many classes."""
+        middle = self.softness_temperature(0.5)
+        if self._margins is None or middle is None:
+            return None
+        return relations(self._margins.symmetric(), middle[0])
