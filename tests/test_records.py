@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from tempadvisor.documents import profile_from, setup_from
 from tempadvisor.errors import (
     InputError,
     KnowledgeError,
@@ -23,8 +24,6 @@ from tempadvisor.records import (
     TeacherProfile,
     TrainingSetup,
     as_dict,
-    profile_from,
-    setup_from,
 )
 
 
