@@ -284,19 +284,22 @@ class TestProfile:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"schema": 2}, "It has schema 2, not 1."),
-            ({"margin": None}, "Its values do not fit."),
-            ({"temperatures": [1.0]}, "Its values do not fit."),
-            ({"temperatures": [0.0, 1.0]}, "Its values do not fit."),
-            ({"n_classes": 1}, "Its values do not fit."),
-            ({"warnings": [{"kode": "x"}]}, "Its values do not fit."),
+            ({"schema": 2}, "schema must be 1. Got 2."),
+            ({"margin": None}, "margin does not fit."),
+            ({"temperatures": [1.0]}, "temperatures must be above 0 and rise."),
+            ({"temperatures": [0.0, 1.0]}, "temperatures must be above 0 and rise."),
+            ({"entropy_nats": [0.5]}, "entropy_nats must have one value a temperature."),
+            ({"n_classes": 1}, "n_classes must be at least 2"),
+            ({"accuracy": 75.0}, "accuracy must be a fraction. Got 75."),
             ({"mood": "good"}, "It holds unknown mood."),
         ],
     )
     def test_what_is_no_profile_of_this_version_is_refused(self, changes: dict[str, object], message: str) -> None:
         with pytest.raises(InputError) as caught:
             profile_from({**as_dict(a_profile()), **changes}, where="p.json")
-        assert str(caught.value).startswith("p.json must be a profile of schema 1.")
+        assert str(caught.value).startswith(
+            "p.json must be a profile as `tempadvisor profile TEACHER -o profile.json` writes it."
+        )
         assert message in str(caught.value)
         assert caught.value.code == "not_a_profile"
 
