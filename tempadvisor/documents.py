@@ -55,7 +55,12 @@ def load_profile(path: Path) -> TeacherProfile:
 
 def save_profile(profile: TeacherProfile, path: Path) -> None:
     """Write a profile as JSON, atomically."""
-    write_text(path, json.dumps(as_dict(profile), indent=1, allow_nan=False) + "\n")
+    write_text(path, to_json(profile) + "\n")
+
+
+def to_json(record: Any) -> str:
+    """Return a record as indented JSON text."""
+    return json.dumps(as_dict(record), indent=2, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,227 @@
+"""The command line: parse, call one public function, render, exit.
+
+stdout is data, stderr is everything else. Exit codes: 0 done, 1 a check failed, 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import tempadvisor
+from tempadvisor.errors import TempAdvisorError, UsageError, one_line
+from tempadvisor.fields import Column
+from tempadvisor.progress import progress_bar
+from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from tempadvisor.records import Recommendation
+
+app = typer.Typer(
+    name="tempadvisor",
+    help="Recommend the temperature for knowledge distillation before anyone trains.",
+    epilog="Try: tempadvisor recommend --demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Teacher = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEACHER]",
+        help="Logits file (.npz, .npy, .safetensors, .csv), profile.json, timm name, checkpoint, or module:factory.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Data for a model: image folder, sklearn/digits, or .npz with images and labels."),
+]
+Model = Annotated[str | None, typer.Option(help="Model name that a checkpoint's weights belong to.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _setup_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option a setup column, passed on together as the mapping `flags`."""
+
+    @functools.wraps(command)
+    def with_flags(**given: Any) -> None:
+        flags = {column.name: given.pop(column.name) for column in SETUP_COLUMNS}
+        command(flags=flags, **given)
+
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
+    added = [_option(column) for column in SETUP_COLUMNS]
+    with_flags.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    return with_flags
+
+
+def _option(column: Column) -> inspect.Parameter:
+    spec = column.spec
+    option = typer.Option(
+        column.flag, help=spec.help, metavar=_metavar(column), show_default=False, rich_help_panel="Training setup"
+    )
+    hint = Annotated[column.type | None, option]  # type: ignore[name-defined]
+    return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+
+
+def _metavar(column: Column) -> str | None:
+    return "|".join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
+
+
+@app.callback(invoke_without_command=True)
+def tempadvisor_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Recommend the temperature for knowledge distillation before anyone trains."""
+    if version:
+        print(f"tempadvisor {tempadvisor.__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Example: tempadvisor recommend logits.npz --logits-from train --optimizer sgd --epochs 100")
+@_setup_flags
+def recommend(
+    *,
+    flags: dict[str, Any],
+    teacher: Teacher = None,
+    data: Data = None,
+    model: Model = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Answer for an embedded digits teacher.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Setup in YAML or TOML; flags override it.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend a KD temperature for a teacher and a training setup."""
+    from tempadvisor.advise import recommend as advise
+    from tempadvisor.documents import read_setup
+    from tempadvisor.teachers import demo_profile, profile_of
+
+    if demo and teacher:
+        raise UsageError(f"--demo brings its own teacher. Got {teacher} too; leave one out.", code="contradiction")
+    if not (demo or teacher or config or any(value is not None for value in flags.values())):
+        raise UsageError(
+            "recommend needs a teacher, setup flags, or both: 'tempadvisor recommend logits.npz --optimizer sgd "
+            "--epochs 100', or 'tempadvisor recommend --demo'.",
+            code="nothing_given",
+        )
+    setup = read_setup(config, flags)
+    measured = None
+    if demo:
+        measured = demo_profile()
+    elif teacher:
+        with progress_bar("Profiling the teacher") as progress:
+            measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
+    advice = advise(measured, setup)
+
+    def layout() -> RenderableType:
+        from tempadvisor import render
+
+        named = ["--demo"] if demo else [teacher] if teacher else []
+        return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
+
+    _show(advice, as_json, layout)
+
+
+@app.command(epilog="Example: tempadvisor profile logits.npz --logits-from train -o profile.json")
+def profile(
+    teacher: Teacher = None,
+    data: Data = None,
+    model: Model = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the profile as JSON.")] = None,
+    logits_from: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(LOGITS_FROM), help="Which inputs the teacher's logits come from."),
+    ] = None,
+    read_all: Annotated[bool, typer.Option("--all", help="Read every sample.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how a teacher's softmax behaves over temperature and how its classes relate."""
+    from tempadvisor.documents import read_setup, save_profile
+    from tempadvisor.teachers import profile_of
+
+    if not teacher:
+        raise UsageError(
+            "profile needs a teacher: 'tempadvisor profile logits.npz -o profile.json'.", code="nothing_given"
+        )
+    origin = read_setup(None, {"logits_from": logits_from}).logits_from
+    with progress_bar("Profiling the teacher") as progress:
+        measured = profile_of(
+            teacher, data=data, model=model, logits_from=origin, read_all=read_all, progress=progress
+        )
+    if output:
+        save_profile(measured, output)
+
+    def layout() -> RenderableType:
+        from tempadvisor import render
+
+        return render.profile(measured)
+
+    _show(measured, as_json, layout)
+
+
+def _next_command(advice: Recommendation, named: list[str]) -> str:
+    """Return the command that would improve the answer most: the same, with the unknown that moves it most."""
+    import shlex
+
+    words = ["tempadvisor", "recommend", *named]
+    for column in SETUP_COLUMNS:
+        value = getattr(advice.setup, column.name)
+        if isinstance(value, bool):
+            words.append(column.flag.split("/")[0 if value else 1])
+        elif value is not None:
+            words += [column.flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    known = {column.name: column for column in SETUP_COLUMNS}
+    if not advice.unknown:
+        return shlex.join([*words, "--explain"])
+    column = known[advice.unknown[0].name]
+    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_metavar(column)}")
+
+
+def _show(record: Any, as_json: bool, layout: Callable[[], RenderableType]) -> None:
+    """Print a record on stdout, as JSON or laid out for people."""
+    if as_json:
+        from tempadvisor.documents import to_json
+
+        print(to_json(record))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(layout())
+
+
+def main() -> None:
+    """Run the command line; each error becomes one line on stderr and exit code 2."""
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # Typer vendors Click and does not export its own
+    try:
+        code = app(standalone_mode=False)
+    except TempAdvisorError as error:
+        code = _fail(str(error), error.code)
+    except usage_error as error:
+        code = _fail(error.format_message(), "usage")  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("Interrupted.", "interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code)
+
+
+def _fail(message: str, code: str, status: int = 2) -> int:
+    line = one_line(message)
+    as_json = "--json" in sys.argv
+    print(json.dumps({"code": code, "message": line}) if as_json else f"tempadvisor: {line}", file=sys.stderr)
+    return status
