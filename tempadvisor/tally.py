@@ -27,26 +27,26 @@ from tempadvisor.measures import (
 )
 from tempadvisor.relations import MAX_CLASSES, ClassMargins, Relations, relations
 
-_SLICE_VALUES = 1 << 16  # two float32 arrays of so many values fit a core's cache
+_SLICE_VALUES = 1 << 17  # two float32 arrays of so many values fit a core's cache
 _OCTAVES = tuple(2.0**k for k in range(-7, 11))  # softness temperatures are looked for in 1/128 to 1024
 _PILOT_ROWS = 256
+_MARGIN = 2  # steps of the grid beyond the temperatures that the first rows ask for
 THREADS = min(os.cpu_count() or 1, 16)
 
 
 def grid_for(logits: Floats, target: Whole) -> tuple[float, ...]:
-    """Return the temperatures to measure: `TEMPERATURES`, and as many octaves more as the softness levels need.
+    """Return the temperatures to measure: `TEMPERATURES`, and as many steps more as the softness levels need.
 
     Args:
         logits: (N, C), a first block; its first rows decide.
         target: (N,).
     """
     curve = softness(logits[:_PILOT_ROWS], target[:_PILOT_ROWS], _OCTAVES).entropy.mean(axis=0)
-    share = curve / math.log(logits.shape[1])
-    low = max(int(np.searchsorted(share, SOFTNESS_LEVELS[0])) - 2, 0)
-    high = min(int(np.searchsorted(share, SOFTNESS_LEVELS[-1])) + 1, len(_OCTAVES) - 1)
-    lowest, highest = min(TEMPERATURES[0], _OCTAVES[low]), max(TEMPERATURES[-1], _OCTAVES[high])
-    steps = range(4 * round(math.log2(lowest)), 4 * round(math.log2(highest)) + 1)
-    return tuple(2.0 ** (k / 4) for k in steps)
+    wanted = np.array([SOFTNESS_LEVELS[0], SOFTNESS_LEVELS[-1]]) * math.log(logits.shape[1])
+    low, high = np.interp(wanted, curve, np.log2(_OCTAVES))
+    first = min(4 * math.log2(TEMPERATURES[0]), max(4 * low - _MARGIN, 4 * math.log2(_OCTAVES[0])))
+    last = max(4 * math.log2(TEMPERATURES[-1]), min(4 * high + _MARGIN, 4 * math.log2(_OCTAVES[-1])))
+    return tuple(2.0 ** (k / 4) for k in range(math.floor(first), math.ceil(last) + 1))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Tally:
         return self._bins
 
     def relations(self) -> Relations | None:
-        """Return class relations, softened to entropy level 0.5; None for too many classes."""
-        middle = self.softness_temperature(0.5)
-        if self._margins is None or middle is None:
+        """Return class relations at entropy levels 0.3 and 0.5; None for too many classes."""
+        sharp, soft = self.softness_temperature(0.3), self.softness_temperature(0.5)
+        if self._margins is None or sharp is None or soft is None:
             return None
-        return relations(self._margins.symmetric(), middle[0])
+        return relations(self._margins.distances(), sharp[0], soft[0])
