@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tempadvisor"
 # A module imports from its own row and from the rows above it, never in a circle.
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
-    ("errors", "fields", "resources"),
+    ("errors", "fields", "progress", "resources"),
     ("records", "runs"),
     ("measures", "relations", "gate", "logits", "documents", "corpus", "contracts", "features", "rules", "response"),
     ("tally", "profiling", "teachers", "regressor", "datasets", "models", "distill", "batched"),
@@ -34,7 +34,7 @@ HOMES = {
     "PIL": {"datasets"},
     "joblib": {"suites"},
     "optuna": {"verify"},
-    "rich": {"render"},
+    "rich": {"progress", "render"},
     "safetensors": {"distill", "logits", "models", "suites"},
     "sklearn": {"datasets", "regressor"},
     "timm": {"models"},
