@@ -100,19 +100,24 @@ def order(row: dict[str, str]) -> tuple[object, ...]:
     return (row["study"], row["dataset"], row["teacher"], row["student"], *numbers)
 
 
-def main(evidence: Path) -> None:
-    """Write the table that `evidence` converts to, and read it back through the schema."""
+def table(evidence: Path) -> str:
+    """Return the text of the table that `evidence` converts to."""
     with evidence.open(encoding="utf-8", newline="") as stream:
         rows = sorted((convert(raw) for raw in csv.DictReader(stream)), key=order)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [column.name for column in LITERATURE_COLUMNS], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def main(evidence: Path) -> None:
+    """Write the table, once it has been read back through the schema."""
     temporary = OUTPUT.with_suffix(".tmp")
-    temporary.write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
-    table = load_literature(temporary)
+    temporary.write_text(table(evidence), encoding="utf-8", newline="\n")
+    rows = load_literature(temporary)
     temporary.replace(OUTPUT)
-    print(f"{OUTPUT}: {len(table)} rows, {sum(row.usable for row in table)} usable", file=sys.stderr)
+    print(f"{OUTPUT}: {len(rows)} rows, {sum(row.usable for row in rows)} usable", file=sys.stderr)
 
 
 if __name__ == "__main__":
