@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "fields", "progress", "resources"),
     ("records", "runs"),
     ("measures", "relations", "gate", "logits", "documents", "corpus", "contracts", "features", "rules", "response"),
-    ("tally", "profiling", "teachers", "regressor", "datasets", "models", "distill", "batched"),
+    ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("advise", "suites", "verify", "export", "report", "render"),
     ("cli",),
     ("__main__",),
@@ -31,7 +31,7 @@ LAYERS = (
 
 # Third-party packages and the modules they live in. numpy may be used anywhere.
 HOMES = {
-    "PIL": {"datasets"},
+    "PIL": {"datasets", "glyphs"},
     "joblib": {"suites"},
     "optuna": {"verify"},
     "rich": {"progress", "render"},
