@@ -7,6 +7,7 @@ curves, the point, the interval, the gains and the verdict are read from them he
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,9 +31,9 @@ from tempadvisor.records import (
     WeightOption,
 )
 from tempadvisor.response import TOLERANCE, Belief, Response, believe, curves
-from tempadvisor.rules import Fired, RuleBook, load_rules
+from tempadvisor.rules import Fired, RuleBook, Strength, load_rules
 
-TEMPERATURES = 2.0 ** np.arange(-1, 6 + 1e-9, 1 / 64)  # 0.5 to 64
+TEMPERATURES = 2.0 ** np.arange(-1, 6 + 1e-9, 1 / 32)  # 0.5 to 64
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40, 64)
 KD_WEIGHTS = (0.1, 0.5, 0.9)
 
@@ -130,7 +131,7 @@ def recommend(
         kd_weights=_kd_weights(profile, setup, book),
         profile=profile,
         setup=setup,
-        unknown=_unknown(profile, setup, book, float(np.median(belief.center))),
+        unknown=_unknown(profile, setup, book, temperature),
         schedule=_schedule(fired, temperature),
         version={"tempadvisor": tempadvisor.__version__, "knowledge": book.version},
     )
@@ -145,19 +146,19 @@ def _respond(
 
 
 def _rounded(temperature: float) -> float:
-    """Round to two significant digits; more would pretend to a precision that no run can show."""
-    return float(f"{temperature:.2g}")
+    """Round to three significant digits, which is far finer than any run can show."""
+    return float(f"{temperature:.3g}")
 
 
 def _rounded_pair(pair: tuple[float, float]) -> tuple[float, float]:
     return _rounded(pair[0]), _rounded(pair[1])
 
 
-def _at(values: np.ndarray, temperature: float) -> float:
-    """Return the value of a scalar or of an array over the grid at `temperature`."""
-    if values.ndim == 0:
-        return float(values)
-    return float(np.interp(np.log(temperature), np.log(TEMPERATURES), values))
+def _at(value: Strength, temperature: float) -> float:
+    """Return a scalar, or an array over the grid at `temperature`."""
+    if isinstance(value, np.ndarray):
+        return float(np.interp(math.log(temperature), np.log(TEMPERATURES), value))
+    return value
 
 
 def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[Notice]:
@@ -226,28 +227,30 @@ def _headline(
     response: Response,
     profile: TeacherProfile | None,
 ) -> str:
-    span = f"{_rounded(interval[0]):g} to {_rounded(interval[1]):g}"
+    span = f"{interval[0]:.2g} to {interval[1]:.2g}"
     gain = response.gain_over(temperature, None)
     if verdict == "unknown":
-        return f"Outside what is known: T={temperature:g} is the best fixed temperature elsewhere; verify it."
+        return f"Outside what is known: T={temperature:.2g} is the best fixed temperature elsewhere; verify it."
     if verdict == "kd_may_hurt":
         chance = float(np.mean(response.at(temperature) < 0))
-        return f"KD may hurt here (chance about {chance:.0%}): compare with no KD; if you distil, T={temperature:g}."
+        return (
+            f"KD may hurt here (chance about {chance:.0%}): compare with no KD; if you distil, T={temperature:.2g}."
+        )
     if verdict == "indifferent":
-        return f"Temperature hardly matters here: anything from {span} does; take T={temperature:g}."
+        return f"Temperature hardly matters here: anything from {span} does; take T={temperature:.2g}."
     source = "" if profile else ", from the rules alone"
     gained = f"KD should gain {100 * gain.mean:+.1f} pp over none"
-    return f"Use T={temperature:g}{source}: {span} does as well within 0.2 pp, and {gained}."
+    return f"Use T={temperature:.2g}{source}: {span} does as well within 0.2 pp, and {gained}."
 
 
 def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]:
     """Return the rules that fired, those that move the answer most first."""
 
     def weight(one: Fired) -> float:
-        rule, strength = one.rule, _at(np.abs(one.strength), temperature)
+        rule, strength = one.rule, abs(_at(one.strength, temperature))
         factors = (rule.gain_factor, rule.low_cost_factor, rule.high_cost_factor)
-        other = sum(abs(np.log2(factor)) for factor in factors) / 4 + abs(rule.gain_shift) * 50 + rule.widen / 2
-        return float(strength * (abs(rule.shift) + other))
+        other = sum(abs(math.log2(factor)) for factor in factors) / 4 + abs(rule.gain_shift) * 50 + rule.widen / 2
+        return strength * (abs(rule.shift) + other)
 
     reasons = []
     for one in sorted(fired, key=weight, reverse=True):
@@ -279,23 +282,27 @@ def _kd_weights(profile: TeacherProfile | None, setup: TrainingSetup, book: Rule
 
 
 def _unknown(
-    profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook, center: float
+    profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook, temperature: float
 ) -> tuple[Unknown, ...]:
     """Return the fields not given that could move the temperature, the most important first."""
+    here = np.array([temperature])
+
+    def center(tried: TrainingSetup) -> float:
+        fired = book.fired(features(profile, tried, tried.loss_contract(), here))
+        return sum(one.shift.item() if isinstance(one.shift, np.ndarray) else one.shift for one in fired)
+
     found = []
     for name, trials in TRIAL_VALUES.items():
         if getattr(setup, name) is not None:
             continue
         if name == "logits_from" and profile and profile.logits_from:
             continue
-        centers = [center]
+        centers = [center(setup)]
         for trial in trials:
             other = _with(setup, name, trial, profile.n_classes if profile else 10)
             if other is None:
                 break
-            fired = book.fired(features(profile, other, other.loss_contract(), TEMPERATURES))
-            anchor = book.anchor_standardized if other.standardized else book.anchor
-            centers.append(float(np.median(believe(anchor, fired).center)))
+            centers.append(center(other))
         octaves = max(centers) - min(centers)
         if octaves >= 0.1:
             found.append(Unknown(name=name, octaves=round(octaves, 2)))
@@ -324,6 +331,6 @@ def _schedule(fired: tuple[Fired, ...], temperature: float) -> Schedule | None:
         if one.rule.schedule:
             low, high = one.rule.schedule
             start, end = _rounded(temperature * 2**low), _rounded(temperature * 2**high)
-            text = f"Optional: raise T from {start:g} to {end:g} over the training ({one.rule.id})."
+            text = f"Optional: raise T from {start:.2g} to {end:.2g} over the training ({one.rule.id})."
             return Schedule(kind="linear", start=start, end=end, text=text)
     return None

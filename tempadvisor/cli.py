@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 import tempadvisor
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
@@ -26,8 +27,40 @@ if TYPE_CHECKING:
 
     from tempadvisor.records import Recommendation
 
+
+def _plain(parameter: Any) -> Any:
+    """Make a parameter take its text or truth value as it comes.
+
+    Typer would import pydantic and build an adapter for every option, given or not, which takes longer than the
+    whole advice; what a value must be is checked where it is used, with the message a config file gets too.
+    """
+
+    def process_value(ctx: typer.Context, value: Any) -> Any:
+        return parameter.callback(ctx, parameter, value) if parameter.callback else value
+
+    parameter.process_value = process_value
+    return parameter
+
+
+class PlainCommand(typer.core.TyperCommand):
+    """A command all of whose options are texts and truth values."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, help included, without Typer's coercion."""
+        return [_plain(parameter) for parameter in super().get_params(ctx)]
+
+
+class PlainGroup(typer.core.TyperGroup):
+    """A group all of whose options are texts and truth values."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, help included, without Typer's coercion."""
+        return [_plain(parameter) for parameter in super().get_params(ctx)]
+
+
 app = typer.Typer(
     name="tempadvisor",
+    cls=PlainGroup,
     help="Recommend the temperature for knowledge distillation before anyone trains.",
     epilog="Try: tempadvisor recommend --demo",
     add_completion=False,
@@ -38,7 +71,7 @@ app = typer.Typer(
 Teacher = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TEACHER]",
+        metavar="TEACHER",
         help="Logits file (.npz, .npy, .safetensors, .csv), profile.json, timm name, checkpoint, or module:factory.",
         show_default=False,
     ),
@@ -72,7 +105,7 @@ def _option(column: Column) -> inspect.Parameter:
     option = typer.Option(
         column.flag, help=spec.help, metavar=_metavar(column), show_default=False, rich_help_panel="Training setup"
     )
-    hint = Annotated[column.type | None, option]  # type: ignore[name-defined]
+    hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
     return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
@@ -92,7 +125,10 @@ def tempadvisor_command(
         print(context.get_help())
 
 
-@app.command(epilog="Example: tempadvisor recommend logits.npz --logits-from train --optimizer sgd --epochs 100")
+@app.command(
+    cls=PlainCommand,
+    epilog="Example: tempadvisor recommend logits.npz --logits-from train --optimizer sgd --epochs 100",
+)
 @_setup_flags
 def recommend(
     *,
@@ -101,7 +137,9 @@ def recommend(
     data: Data = None,
     model: Model = None,
     demo: Annotated[bool, typer.Option("--demo", help="Answer for an embedded digits teacher.")] = False,
-    config: Annotated[Path | None, typer.Option(help="Setup in YAML or TOML; flags override it.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Setup in YAML or TOML; flags override it.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +156,7 @@ def recommend(
             "--epochs 100', or 'tempadvisor recommend --demo'.",
             code="nothing_given",
         )
-    setup = read_setup(config, flags)
+    setup = read_setup(Path(config) if config else None, flags)
     measured = None
     if demo:
         measured = demo_profile()
@@ -136,12 +174,14 @@ def recommend(
     _show(advice, as_json, layout)
 
 
-@app.command(epilog="Example: tempadvisor profile logits.npz --logits-from train -o profile.json")
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor profile logits.npz --logits-from train -o profile.json")
 def profile(
     teacher: Teacher = None,
     data: Data = None,
     model: Model = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the profile as JSON.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the profile as JSON.")
+    ] = None,
     logits_from: Annotated[
         str | None,
         typer.Option(metavar="|".join(LOGITS_FROM), help="Which inputs the teacher's logits come from."),
@@ -163,7 +203,7 @@ def profile(
             teacher, data=data, model=model, logits_from=origin, read_all=read_all, progress=progress
         )
     if output:
-        save_profile(measured, output)
+        save_profile(measured, Path(output))
 
     def layout() -> RenderableType:
         from tempadvisor import render

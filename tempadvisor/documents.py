@@ -28,13 +28,13 @@ def read_setup(config: Path | None, flags: Mapping[str, Any]) -> TrainingSetup:
 
     Args:
         config: a .yaml, .yml or .toml file with setup keys, or None.
-        flags: setup fields by name; None where a flag was not given.
+        flags: setup fields by name, as numbers or as the text of one; None where a flag was not given.
 
     Raises:
         InputError: the file cannot be read or parsed.
         UsageError: unknown keys, or values that break their rule or contradict each other.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: _number(name, value) for name, value in flags.items() if value is not None}
     if config is None:
         return TrainingSetup(**given)
     return setup_from({**_read_config(config), **given}, where=str(config))
@@ -124,7 +124,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Read `1e-3`, which YAML takes for a text, as the number it is meant to be."""
+    """Read a text as the number it is meant to be: a flag's value, or `1e-3`, which is a text to YAML."""
     kind = next((column.type for column in SETUP_COLUMNS if column.name == key), str)
     if isinstance(value, str) and kind in (int, float):
         with contextlib.suppress(ValueError):

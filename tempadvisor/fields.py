@@ -7,6 +7,7 @@ a config file, the columns of a run and the validation, so the four cannot drift
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -72,6 +73,7 @@ class Column:
         return f"--{word}/--no-{word}" if self.type is bool else f"--{word}"
 
 
+@functools.cache
 def columns(record: type) -> tuple[Column, ...]:
     """Return the fields of `record` that carry a `Spec`, in order."""
     hints = typing.get_type_hints(record)

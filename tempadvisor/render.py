@@ -48,7 +48,7 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
     if explain:
         parts += [Text(), *_details(advice)]
     parts += [Text(), Text.assemble(("Next  ", "bold"), next_command)]
-    title = f"Temperature {advice.temperature:g}"
+    title = f"Temperature {advice.temperature:.2g}"
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
 
 
@@ -99,7 +99,8 @@ def _facts(advice: Recommendation) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     table.add_row(
-        "Near-optimal", f"T from {low:g} to {high:g}; the single best lies in {best[0]:g} to {best[1]:g} (90 %)"
+        "Near-optimal",
+        f"T from {low:.2g} to {high:.2g}; the single best lies in {best[0]:.2g} to {best[1]:.2g} (90 %)",
     )
     gains = advice.expected_gain
     table.add_row(
@@ -108,9 +109,9 @@ def _facts(advice: Recommendation) -> Table:
         f"{_points(gains['over_no_kd'])} over no KD",
     )
     table.add_row("Confidence", f"{advice.confidence} ({_basis(advice)})")
-    table.add_row("Loss", Text(loss_formula(advice.loss_contract, advice.temperature)))
+    table.add_row("Loss", Text(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}"))))
     weights = ", ".join(
-        f"{option.kd_weight:g} → T={option.temperature:g}{' (best pair)' if option.best else ''}"
+        f"{option.kd_weight:g} → T={option.temperature:.2g}{' (best pair)' if option.best else ''}"
         for option in advice.kd_weights
     )
     table.add_row("kd_weight", weights)

@@ -8,39 +8,40 @@ of them are the same, and live here.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tempadvisor.records import Estimate
-from tempadvisor.rules import Anchor, Fired
+from tempadvisor.rules import Anchor, Fired, Strength
 
 Array = NDArray[np.float64]
 
 TOLERANCE = 0.002  # accuracy fraction: temperatures within it of the best count as near-optimal
-N_CURVES = 256
+N_CURVES = 200
 STEP_OCTAVES = 1.5  # how fast a temperature outside the plateau loses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Belief:
-    """Hold what is believed of a response curve, each of shape (G,) over temperatures or a scalar.
+    """Hold what is believed of a response curve; what may depend on the temperature is a scalar or of shape (G,).
 
     `center` is log2 of the middle of the plateau and `half_width` half of its width in octaves; gains and costs are
     accuracy fractions (see `rules.Anchor`); `scale` multiplies them.
     """
 
-    center: Array
+    center: Strength
     center_std: float
     half_width: float
     gain: float
     gain_std: float
-    gain_shift: Array
-    low_cost: Array
-    low_cost_std: Array
-    high_cost: Array
-    high_cost_std: Array
-    scale: Array
+    gain_shift: Strength
+    low_cost: Strength
+    low_cost_std: Strength
+    high_cost: Strength
+    high_cost_std: Strength
+    scale: Strength
 
 
 def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
@@ -49,25 +50,26 @@ def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
     Shifts add; their uncertainties add in quadrature, since the rules come from different sources. Where rules pull
     both ways, the smaller pull is added to the uncertainty, in quadrature too: that much is in dispute.
     """
-    shifts = [one.shift for one in fired]
-    up = sum((float(np.max(np.maximum(shift, 0))) for shift in shifts), 0.0)
-    down = sum((float(np.max(np.maximum(-shift, 0))) for shift in shifts), 0.0)
+    up = sum(max(0.0, _largest(one.shift)) for one in fired)
+    down = sum(max(0.0, _largest(-one.shift)) for one in fired)
     variance = anchor.octaves_std**2 + min(up, down) ** 2
-    center = np.asarray(np.log2(anchor.temperature))
-    gain_shift = np.asarray(0.0)
-    scale, low, high = np.asarray(1.0), np.asarray(1.0), np.asarray(1.0)
+    center: Strength = math.log2(anchor.temperature)
+    gain_shift: Strength = 0.0
+    scale: Strength = 1.0
+    low: Strength = 1.0
+    high: Strength = 1.0
     for one in fired:
         rule, strength = one.rule, one.strength
+        typical = float(np.abs(strength).mean()) if isinstance(strength, np.ndarray) else strength
+        variance += typical**2 * (rule.shift_std**2 + rule.widen**2)
         center = center + one.shift
-        typical = float(np.median(np.abs(strength)))
-        variance += (typical * rule.shift_std) ** 2 + (typical * rule.widen) ** 2
         gain_shift = gain_shift + strength * rule.gain_shift
         scale = scale * rule.gain_factor**strength
         low = low * rule.low_cost_factor**strength
         high = high * rule.high_cost_factor**strength
     return Belief(
         center=center,
-        center_std=float(np.sqrt(variance)),
+        center_std=math.sqrt(variance),
         half_width=anchor.half_width,
         gain=anchor.gain,
         gain_std=anchor.gain_std,
@@ -78,6 +80,10 @@ def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
         high_cost_std=anchor.high_cost_std * high,
         scale=scale,
     )
+
+
+def _largest(value: Strength) -> float:
+    return float(value.max()) if isinstance(value, np.ndarray) else value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,8 +101,18 @@ class Response:
 
     @property
     def best(self) -> float:
-        """The temperature of least expected regret, which is that of greatest expected gain."""
-        return float(self.temperatures[int(np.argmax(self.expected))])
+        """The temperature of least expected regret, which is that of greatest expected gain.
+
+        Between the points of the grid, it is the top of the parabola through the best point and its neighbours.
+        """
+        expected, logs = self.expected, np.log(self.temperatures)
+        top = int(np.argmax(expected))
+        if top in (0, len(expected) - 1):
+            return float(self.temperatures[top])
+        before, here, after = expected[top - 1 : top + 2]
+        bend = before - 2 * here + after
+        shift = 0.5 * (before - after) / bend if bend else 0.0
+        return float(np.exp(logs[top] + shift * (logs[top + 1] - logs[top])))
 
     def interval(self, tolerance: float = TOLERANCE) -> tuple[float, float]:
         """Return the ends of the near-optimal set around the best: expected loss within `tolerance`."""
@@ -115,9 +131,9 @@ class Response:
         first = np.argmax(near, axis=1)
         count = near.sum(axis=1)
         place = (np.arange(len(near)) * _GOLDEN) % 1.0
-        logs = np.log(self.temperatures[first + (place * count).astype(int)])
-        low, high = np.exp(np.quantile(logs, [0.05, 0.95]))
-        return float(low), float(high)
+        best = np.sort(self.temperatures[first + (place * count).astype(int)])
+        tail = round(0.05 * len(best))
+        return float(best[tail]), float(best[-1 - tail])
 
     def at(self, temperature: float) -> Array:
         """Return the gain over no KD of each curve at `temperature`, shape (S,), flat outside the grid."""

@@ -23,13 +23,14 @@ from tempadvisor.records import Effect
 from tempadvisor.resources import knowledge_path
 
 GRADES = ("A", "B", "C")
+Strength = float | NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Gauge:
     """Turn a feature x into a strength: (x - zero) / (full - zero), limited to [low, high].
 
-    >>> float(Gauge(feature="log2_epochs", zero=6.0, full=4.0).strength(5.0))
+    >>> Gauge(feature="log2_epochs", zero=6.0, full=4.0).strength(5.0)
     0.5
     """
 
@@ -39,9 +40,12 @@ class Gauge:
     low: float = 0.0
     high: float = 1.0
 
-    def strength(self, value: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    def strength(self, value: Strength) -> Strength:
         """Return the strength at `value`, a scalar or an array over temperatures."""
-        return np.clip((np.asarray(value) - self.zero) / (self.full - self.zero), self.low, self.high)
+        place = (value - self.zero) / (self.full - self.zero)
+        if isinstance(place, np.ndarray):
+            return np.clip(place, self.low, self.high)
+        return min(self.high, max(self.low, place))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +75,19 @@ class Rule:
     schedule: tuple[float, float] | None = None
     warning: str = ""
 
-    def fires(self, features: Mapping[str, Value]) -> NDArray[np.float64] | None:
+    def fires(self, features: Mapping[str, Value]) -> Strength | None:
         """Return the strength under `features`, or None where the rule keeps silent."""
         for name, allowed in self.when.items():
             if features[name] not in allowed:
                 return None
-        strength = np.asarray(1.0)
+        strength: Strength = 1.0
         for gauge in self.strength:
             value = features[gauge.feature]
             if value is None:
                 return None
-            assert not isinstance(value, str)
+            assert not isinstance(value, (str, bool))
             strength = strength * gauge.strength(value)
-        return strength if np.any(strength) or not self.strength else None
+        return strength if isinstance(strength, np.ndarray) or strength else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,10 +95,10 @@ class Fired:
     """A rule that speaks here, with its strength (a scalar, or one a temperature of the grid)."""
 
     rule: Rule
-    strength: NDArray[np.float64]
+    strength: Strength
 
     @property
-    def shift(self) -> NDArray[np.float64]:
+    def shift(self) -> Strength:
         """The shift in octaves."""
         return self.strength * self.rule.shift
 
