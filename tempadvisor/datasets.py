@@ -1,0 +1,288 @@
+"""Load named or user data as tensors, with train, validation and test splits fixed by a seed.
+
+Names: `sklearn/digits`; `fashion-mnist` (Debian's folder) or any folder of IDX files; an image folder
+(`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `images` and `labels`;
+`glyphs/latin-coarse|medium|fine`, the same rendered characters under three labelings, and `glyphs/kana`.
+Nothing is downloaded, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import itertools
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tempadvisor.errors import InputError, did_you_mean
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+NAMES = (
+    "sklearn/digits",
+    "fashion-mnist",
+    "glyphs/latin-coarse",
+    "glyphs/latin-medium",
+    "glyphs/latin-fine",
+    "glyphs/kana",
+)
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Hold all images of a data set.
+
+    images: (N, channels, height, width), uint8; labels: (N,), 0 to K - 1; `source` is shared by labelings of the
+    same images; from `test_start` on they are the official test split, None if there is none; `flip` says whether
+    a mirrored image keeps its label.
+    """
+
+    name: str
+    source: str
+    images: Tensor
+    labels: Tensor
+    n_classes: int
+    flip: bool
+    test_start: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Indices of the three splits; `train` is in an order that makes every prefix a fair sample."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+
+def load(name: str, *, image_size: int | None = None) -> Data:
+    """Return the data set `name`, resized to `image_size` pixels where given.
+
+    Raises:
+        InputError: the name is not known, or what it points to is missing, damaged or no data set.
+    """
+    path = Path(name)
+    if name == "sklearn/digits":
+        data = _digits()
+    elif name.startswith("glyphs/") and name in NAMES:
+        data = _glyphs(name, image_size or 16)
+    elif path.suffix == ".npz":
+        data = _npz(path)
+    elif name == "fashion-mnist" or (path.is_dir() and any(path.glob("*idx3-ubyte*"))):
+        data = _idx(FASHION_MNIST if name == "fashion-mnist" else path)
+    elif path.is_dir():
+        data = _folder(path)
+    else:
+        raise InputError(
+            f"{name} must be a data set. {did_you_mean(name, NAMES)} A folder or .npz works too.", code="no_data"
+        )
+    return data if image_size in (None, data.images.shape[2]) else _resized(data, image_size or 0)
+
+
+def split(data: Data, *, n_train: int, n_val: int, n_test: int, seed: int) -> Split:
+    """Return disjoint splits of `data`: the same `seed` gives the same test and validation samples for every n_train.
+
+    The official test split is used where there is one; else the splits come from one shuffled pool.
+
+    Raises:
+        InputError: there are fewer samples than asked for, or a class has no training sample.
+    """
+    rng = np.random.default_rng(seed)
+    pool = rng.permutation(data.test_start or len(data.labels))
+    if data.test_start is None:
+        test, rest = pool[:n_test], pool[n_test:]
+    else:
+        test, rest = data.test_start + rng.permutation(len(data.labels) - data.test_start)[:n_test], pool
+    val, train = rest[:n_val], rest[n_val : n_val + n_train]
+    for what, wanted, got in (("n_train", n_train, train), ("n_val", n_val, val), ("n_test", n_test, test)):
+        if len(got) < wanted:
+            raise InputError(
+                f"{what} must be at most {len(got)} for {data.name}. Got {wanted}.", code="too_few_samples"
+            )
+    indices = [torch.from_numpy(part.copy()) for part in (train, val, test)]
+    counts = torch.bincount(data.labels[indices[0]], minlength=data.n_classes)
+    if not counts.all():
+        empty = (counts == 0).nonzero().flatten().tolist()
+        raise InputError(
+            f"every class must have a training sample. Got none for {len(empty)} of {data.n_classes} classes, "
+            f"class {empty[0]} first ({data.name}, n_train {n_train}, split seed {seed}). Raise n_train.",
+            code="empty_class",
+        )
+    return Split(train=indices[0], val=indices[1], test=indices[2])
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Return uint8 images as floats in [0, 1]."""
+    return images.float() / 255
+
+
+def _digits() -> Data:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.tensor((digits.images * 255 / 16).round(), dtype=torch.uint8)[:, None]
+    labels = torch.tensor(digits.target, dtype=torch.int64)
+    return Data(name="sklearn/digits", source="digits", images=images, labels=labels, n_classes=10, flip=False)
+
+
+def _idx(folder: Path) -> Data:
+    parts = {}
+    for stem, kind in itertools.product(("train", "t10k"), ("images-idx3-ubyte", "labels-idx1-ubyte")):
+        found = [file for file in (folder / f"{stem}-{kind}", folder / f"{stem}-{kind}.gz") if file.is_file()]
+        if not found:
+            raise InputError(
+                f"{folder} must hold {stem}-{kind}, plain or .gz. Got none. "
+                "For Fashion-MNIST: apt install dataset-fashion-mnist.",
+                code="no_data",
+            )
+        try:
+            raw = gzip.decompress(found[0].read_bytes()) if found[0].suffix == ".gz" else found[0].read_bytes()
+            shape = np.frombuffer(raw, ">i4", raw[3], 4)
+            parts[stem, kind[0]] = torch.from_numpy(
+                np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy()
+            )
+        except (OSError, EOFError, ValueError, IndexError):
+            raise InputError(
+                f"{found[0]} must be an IDX file. It is damaged or something else.", code="bad_data"
+            ) from None
+    images = torch.cat([parts["train", "i"], parts["t10k", "i"]])[:, None]
+    labels = torch.cat([parts["train", "l"], parts["t10k", "l"]]).long()
+    return Data(
+        name=folder.name,
+        source=folder.name,
+        images=images,
+        labels=labels,
+        n_classes=int(labels.max()) + 1,
+        flip="fashion" in folder.name,
+        test_start=len(parts["train", "l"]),
+    )
+
+
+def _npz(path: Path) -> Data:
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            images, labels = file["images"], file["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} must be an .npz with images and labels. Got: {error}.", code="bad_data") from None
+    if images.ndim == 3:
+        images = images[..., None]
+    if (
+        images.ndim != 4
+        or labels.shape != images.shape[:1]
+        or not len(labels)
+        or labels.dtype.kind not in "iu"
+        or labels.min() < 0
+    ):
+        raise InputError(
+            f"{path} must hold images (N, height, width[, channels]) and labels (N,) from 0. "
+            f"Got {images.shape} and {labels.dtype} {labels.shape}.",
+            code="bad_data",
+        )
+    if images.dtype != np.uint8:
+        if images.dtype.kind != "f" or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+            raise InputError(
+                f"{path} must hold images as uint8, or as floats in [0, 1]. Got {images.dtype}.", code="bad_data"
+            )
+        images = (images * 255).round().astype(np.uint8)
+    return Data(
+        name=path.name,
+        source=path.stem,
+        images=torch.from_numpy(np.moveaxis(images, 3, 1).copy()),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        n_classes=int(labels.max()) + 1,
+        flip=False,
+    )
+
+
+def _folder(folder: Path) -> Data:
+    roots = [folder / part for part in ("train", "test") if (folder / part).is_dir()] or [folder]
+    classes = sorted(entry.name for entry in roots[0].iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(classes) < 2:
+        raise InputError(f"{folder} must hold one folder per class, at least 2. Got {len(classes)}.", code="no_data")
+    files = [
+        [
+            (file, label)
+            for label, name in enumerate(classes)
+            for file in sorted((root / name).glob("*"))
+            if file.suffix.lower() in PICTURES
+        ]
+        for root in roots
+    ]
+    for label, name in enumerate(classes):
+        if all(label != one for _, one in files[0]):
+            raise InputError(f"{roots[0] / name} must hold images. Got none.", code="empty_class")
+    everything = [pair for part in files for pair in part]
+    stamp = "".join(f"{file.relative_to(folder)}{file.stat().st_size}" for file, _ in everything)
+    cached = cache_folder() / f"images-{hashlib.sha256(f'{folder.resolve()}{stamp}'.encode()).hexdigest()[:16]}.npy"
+    images = _cached(cached) if cached.is_file() else _decoded([file for file, _ in everything], cached)
+    return Data(
+        name=folder.name,
+        source=folder.name,
+        images=torch.from_numpy(images),
+        n_classes=len(classes),
+        flip=True,
+        labels=torch.tensor([label for _, label in everything]),
+        test_start=len(files[0]) if len(files) == 2 else None,
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: $TEMPADVISOR_CACHE, or tempadvisor in the user's cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tempadvisor"
+    folder = Path(os.environ.get("TEMPADVISOR_CACHE") or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _cached(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = np.load(file, allow_pickle=False)
+    return images
+
+
+def _decoded(files: list[Path], cached: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    from PIL import Image, UnidentifiedImageError
+
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                pictures.append(np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0))
+        except (OSError, UnidentifiedImageError):
+            raise InputError(f"{file} must be an image. It is damaged or something else.", code="bad_data") from None
+        if pictures[-1].shape != pictures[0].shape:
+            raise InputError(
+                f"images must have one size. {file} differs from {files[0]}. Resize them first.", code="bad_data"
+            )
+    temporary = cached.with_name(f".{os.getpid()}-{cached.name}")
+    np.save(temporary, images := np.stack(pictures))
+    temporary.replace(cached)
+    return images
+
+
+def _resized(data: Data, size: int) -> Data:
+    small = [
+        interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+        for part in torch.split(data.images, 4096)
+    ]
+    return dataclasses.replace(data, images=torch.cat(small))
+
+
+def _glyphs(name: str, size: int) -> Data:
+    from tempadvisor.glyphs import render
+
+    rendered = render(name.split("/")[1], size)
+    return Data(
+        name=name,
+        source=f"glyphs-{name.split('/')[1].split('-')[0]}",
+        images=torch.from_numpy(rendered.images),
+        flip=False,
+        labels=torch.from_numpy(rendered.labels),
+        n_classes=int(rendered.labels.max()) + 1,
+    )
