@@ -74,7 +74,7 @@ class Column:
 
 
 @functools.cache
-def columns(record: type) -> tuple[Column, ...]:
+def columns(record: type[Any]) -> tuple[Column, ...]:
     """Return the fields of `record` that carry a `Spec`, in order."""
     hints = typing.get_type_hints(record)
     return tuple(
@@ -129,7 +129,8 @@ def check(record: object, error: type[TempAdvisorError], *, code: str) -> None:
         error: all problems of the record, in one message.
     """
     problems = []
-    for column in columns(type(record)):
+    kind: type[Any] = type(record)
+    for column in columns(kind):
         value = getattr(record, column.name)
         found = problem(column, value)
         if found:
