@@ -23,8 +23,6 @@ from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from tempadvisor.records import Recommendation
 
 
@@ -165,7 +163,7 @@ def recommend(
             measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
     advice = advise(measured, setup)
 
-    def layout() -> RenderableType:
+    def layout() -> str:
         from tempadvisor import render
 
         named = ["--demo"] if demo else [teacher] if teacher else []
@@ -205,7 +203,7 @@ def profile(
     if output:
         save_profile(measured, Path(output))
 
-    def layout() -> RenderableType:
+    def layout() -> str:
         from tempadvisor import render
 
         return render.profile(measured)
@@ -231,16 +229,14 @@ def _next_command(advice: Recommendation, named: list[str]) -> str:
     return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_metavar(column)}")
 
 
-def _show(record: Any, as_json: bool, layout: Callable[[], RenderableType]) -> None:
+def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
     """Print a record on stdout, as JSON or laid out for people."""
     if as_json:
         from tempadvisor.documents import to_json
 
         print(to_json(record))
         return
-    from rich.console import Console
-
-    Console(highlight=False).print(layout())
+    print(layout())
 
 
 def main() -> None:

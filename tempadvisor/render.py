@@ -1,4 +1,4 @@
-"""How a record looks in a terminal. Everything here returns; the CLI prints.
+"""How a record looks in a terminal, as text with colour where stdout is one. Everything here returns; the CLI prints.
 
 Text that comes from users (teacher and class names, file names) is never read as markup, and its control characters
 are escaped.
@@ -6,12 +6,14 @@ are escaped.
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +27,7 @@ COLORS = {"use": "green", "indifferent": "cyan", "kd_may_hurt": "yellow", "unkno
 PLOT_LOW, PLOT_HIGH, PLOT_STEPS = 0.5, 64.0, 43
 
 
-def recommendation(advice: Recommendation, *, explain: bool, next_command: str) -> RenderableType:
+def recommendation(advice: Recommendation, *, explain: bool, next_command: str) -> str:
     """Lay out a recommendation: ten seconds to read, or with everything it rests on when `explain`."""
     shown = len(advice.reasons) if explain else 3
     parts: list[RenderableType] = [
@@ -49,11 +51,26 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
         parts += [Text(), *_details(advice)]
     parts += [Text(), Text.assemble(("Next  ", "bold"), next_command)]
     title = f"Temperature {advice.temperature:.2g}"
-    return Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
+    return _text(
+        Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
+    )
 
 
-def profile(measured: TeacherProfile) -> RenderableType:
+def _text(layout: RenderableType) -> str:
+    """Return what a rich layout looks like on this terminal, or in 100 plain columns where there is none."""
+    terminal = sys.stdout.isatty()
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 100, highlight=False)
+    with console.capture() as capture:
+        console.print(layout)
+    return capture.get().rstrip("\n")
+
+
+def profile(measured: TeacherProfile) -> str:
     """Lay out what was measured of a teacher."""
+    return _text(_profile(measured))
+
+
+def _profile(measured: TeacherProfile) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -229,7 +246,7 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
     yield Text(f"  tempadvisor {advice.version['tempadvisor']}, knowledge {advice.version['knowledge']}", style="dim")
     if advice.profile:
         yield Text()
-        yield profile(advice.profile)
+        yield _profile(advice.profile)
 
 
 def _profile_rows(measured: TeacherProfile) -> Iterable[tuple[str, str]]:
