@@ -60,6 +60,8 @@ TRIAL_VALUES: Mapping[str, tuple[Any, ...]] = {
     "granularity": ("coarse", "fine"),
     "logits_from": ("train", "test"),
 }
+# A field that counts only beside another is tried with this one, where the other is unknown too.
+TRIAL_COMPANIONS: Mapping[str, Mapping[str, Any]] = {"optimizer": {"epochs": 10}, "epochs": {"optimizer": "sgd"}}
 
 
 def recommend(
@@ -105,8 +107,6 @@ def recommend(
         *_conflicts(fired, temperature),
         *_contract_notices(profile, contract),
     )
-    mean, std = response.spread(response.best)
-    at = [int(np.argmin(np.abs(np.log(TEMPERATURES / t)))) for t in CURVE_TEMPERATURES]
     confidence = _confidence(profile, belief, bool(outside))
     return Recommendation(
         temperature=temperature,
@@ -120,10 +120,7 @@ def recommend(
         confidence=confidence,
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile),
-        curve=tuple(
-            CurvePoint(temperature=t, mean=float(mean[i]), std=float(std[i]))
-            for t, i in zip(CURVE_TEMPERATURES, at, strict=True)
-        ),
+        curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
         reasons=_reasons(fired, temperature),
         nearest=(),
         warnings=warnings,
@@ -143,6 +140,11 @@ def _respond(
     fired = book.fired(features(profile, setup, contract, TEMPERATURES))
     belief = believe(book.anchor_standardized if contract.standardized else book.anchor, fired)
     return fired, belief, curves(belief, TEMPERATURES)
+
+
+def _point(response: Response, temperature: float) -> CurvePoint:
+    relative = response.gain_over(temperature, response.best)
+    return CurvePoint(temperature=temperature, mean=relative.mean, std=relative.std)
 
 
 def _rounded(temperature: float) -> float:
@@ -311,7 +313,9 @@ def _unknown(
 
 def _with(setup: TrainingSetup, name: str, trial: Any, n_classes: int) -> TrainingSetup | None:
     """Return the setup with one field tried, or None where the field means nothing beside the others."""
-    changes: dict[str, Any] = {name: trial}
+    companions = TRIAL_COMPANIONS.get(name, {})
+    changes = {other: value for other, value in companions.items() if getattr(setup, other) is None}
+    changes[name] = trial
     if name == "n_train":
         changes = {"n_train": trial * n_classes}
     if name == "student_params":

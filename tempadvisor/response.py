@@ -148,11 +148,6 @@ class Response:
         difference = self.at(temperature) - (0.0 if other is None else self.at(other))
         return Estimate(float(difference.mean()), float(difference.std()))
 
-    def spread(self, temperature: float) -> tuple[Array, Array]:
-        """Return mean and standard deviation of the accuracy relative to `temperature`, each (G,)."""
-        relative = self.gain - self.at(temperature)[:, None]
-        return relative.mean(axis=0), relative.std(axis=0)
-
 
 _GOLDEN = 0.6180339887498949
 
