@@ -1,0 +1,309 @@
+"""Build named students and teachers, and load a teacher's weights from wherever they are.
+
+Built in, small enough for a CPU: `mlp-64`, `mlp-256-128` (hidden widths), `cnn-16` (three blocks, first width),
+`resnet20`, `resnet20-32` (CIFAR ResNet of depth 6 n + 2, first width 16 unless given), `vit-64`, `mixer-64` (width).
+Any other name is timm's. Inputs of the built-in ones are floats in [0, 1]. Only tensors are ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from tempadvisor.errors import InputError, did_you_mean
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".bin")
+FAMILIES = ("mlp-64", "cnn-16", "resnet20", "vit-64", "mixer-64")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Normalize(nn.Module):
+    """Subtract a mean and divide by a standard deviation, channel by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters: subsample, and pad the channels with zeros."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.stride, self.grown = stride, (outside - inside) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        short = x[:, :, :: self.stride, :: self.stride]
+        return torch.relu(out + pad(short, (0, 0, 0, 0, self.grown, self.grown)))
+
+
+class CifarResNet(nn.Module):
+    """The CIFAR ResNet of He et al. 2015, depth 6 n + 2, with the parameter names of its well-known checkpoints."""
+
+    def __init__(self, depth: int, width: int, n_classes: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        widths = [width, width, 2 * width, 4 * width]
+        stages = [
+            nn.Sequential(
+                *(
+                    Block(widths[i] if block == 0 else widths[i + 1], widths[i + 1], 2 if i > 0 and block == 0 else 1)
+                    for block in range((depth - 2) // 6)
+                )
+            )
+            for i in range(3)
+        ]
+        self.layer1, self.layer2, self.layer3 = stages
+        self.linear = nn.Linear(4 * width, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.relu(self.bn1(self.conv1(x)))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        logits: Tensor = self.linear(out.mean((2, 3)))
+        return logits
+
+
+class Transformer(nn.Module):
+    """A small ViT, or with `mixer` an MLP-Mixer: patches of a fourth of the image, four layers, mean pooling."""
+
+    def __init__(self, width: int, size: int, n_classes: int, channels: int, *, mixer: bool) -> None:
+        super().__init__()
+        patch = max(1, size // 4)
+        tokens = (size // patch) ** 2
+        self.embed = nn.Conv2d(channels, width, patch, patch)
+        self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
+        layers: list[nn.Module] = [
+            MixerLayer(width, tokens)
+            if mixer
+            else nn.TransformerEncoderLayer(
+                width, max(1, width // 16), 2 * width, 0.0, batch_first=True, norm_first=True
+            )
+            for _ in range(4)
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x).flatten(2).transpose(1, 2) + self.position
+        logits: Tensor = self.head(self.layers(tokens).mean(1))
+        return logits
+
+
+class MixerLayer(nn.Module):
+    """Mix over tokens, then over channels, each by a small perceptron."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.over_tokens = nn.Sequential(nn.Linear(tokens, 2 * tokens), nn.GELU(), nn.Linear(2 * tokens, tokens))
+        self.over_channels = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.over_tokens(self.norms[0](x).transpose(1, 2)).transpose(1, 2)
+        mixed: Tensor = x + self.over_channels(self.norms[1](x))
+        return mixed
+
+
+def build(
+    name: str, *, image_shape: tuple[int, int, int], n_classes: int, seed: int, pretrained: bool = False
+) -> nn.Module:
+    """Return the model `name` at its start; the same `seed` gives the same weights.
+
+    Args:
+        name: built in, or timm's.
+        image_shape: (channels, height, width).
+        n_classes: K.
+        seed: of the first weights; the caller's random state is left alone.
+        pretrained: whether timm's weights are loaded.
+
+    Raises:
+        InputError: the name is not known, or pretrained weights cannot be had.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _built_in(name, image_shape, n_classes)
+        if model is None:
+            return _timm(name, n_classes, image_shape[0], pretrained)
+    if pretrained:
+        raise InputError(
+            f"{name} must be a timm name to have pretrained weights. Got a built-in model.", code="no_weights"
+        )
+    return model
+
+
+def _built_in(name: str, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module | None:
+    channels, height, width = image_shape
+    family, *numbers = re.findall(r"[a-z]+|\d+", name)[:1] + [int(part) for part in re.findall(r"\d+", name)]
+    if (
+        not re.fullmatch(r"(mlp(-\d+)+|(cnn|vit|mixer)-\d+|resnet(20|8|14|32|44|56|110)(-\d+)?)", name)
+        or 0 in numbers
+    ):
+        return None
+    if family == "mlp":
+        sizes = [channels * height * width, *numbers, n_classes]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for i, (inside, outside) in enumerate(itertools.pairwise(sizes)):
+            layers += [nn.ReLU()] * (i > 0) + [nn.Linear(inside, outside)]
+        return nn.Sequential(*layers)
+    if family == "cnn":
+        return _cnn(numbers[0], n_classes, channels)
+    if family == "resnet":
+        return CifarResNet(numbers[0], numbers[1] if len(numbers) > 1 else 16, n_classes, channels)
+    return Transformer(numbers[0], height, n_classes, channels, mixer=family == "mixer")
+
+
+def _cnn(width: int, n_classes: int, channels: int) -> nn.Sequential:
+    """Return three blocks of convolution, batch norm, ReLU and pooling, and a linear layer on the mean."""
+    layers: list[nn.Module] = []
+    for inside, outside in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
+        layers += [nn.Conv2d(inside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+        layers += [nn.MaxPool2d(2, ceil_mode=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, n_classes))
+
+
+def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> nn.Module:
+    import timm
+
+    plain = name.removeprefix("timm/")
+    if not plain.startswith(("hf-hub:", "local-dir:")) and not timm.is_model(plain.split(".")[0]):
+        names = (*FAMILIES, *timm.list_models())
+        raise InputError(f"{name} must be a model. {did_you_mean(name, names)[:200]}", code="no_model")
+    extra: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
+    try:
+        model: nn.Module = timm.create_model(plain, pretrained=pretrained, in_chans=channels, **extra)
+    except Exception as error:  # timm and its hub raise whatever they meet on the way
+        raise InputError(
+            f"{name} must have weights that can be loaded. Got {type(error).__name__}: {str(error)[:200]} "
+            "Without a network, give a checkpoint file and --model NAME.",
+            code="no_weights",
+        ) from None
+    return model
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of all parameters and buffers, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def tensor_hash(*tensors: Tensor) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of tensors, shapes and types included."""
+    digest = hashlib.sha256()
+    for value in tensors:
+        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint: `state_dict` or `model` unpacked, `module.` stripped from the names.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds more than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
+        missing = "It does not exist." if not path.exists() else f"Got {type(error).__name__}."
+        raise InputError(
+            f"{path} must be a checkpoint of tensors. {missing} Save the model's state_dict, best as .safetensors.",
+            code="bad_checkpoint",
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    tensors = {}
+    if isinstance(state, dict):
+        tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise InputError(f"{path} must hold a state_dict. Got no tensors.", code="bad_checkpoint")
+    return tensors
+
+
+def load_teacher(
+    spec: str, *, model: str | None = None, image_shape: tuple[int, int, int] = (3, 32, 32)
+) -> nn.Module:
+    """Return a teacher in evaluation mode, normalization of its inputs included where it is known.
+
+    Args:
+        spec: a timm name; a checkpoint, with `model`; or `package.module:factory`, a callable that returns an
+            nn.Module and takes nothing.
+        model: name of the checkpoint's architecture.
+        image_shape: (channels, height, width), for the built-in architectures.
+
+    Raises:
+        InputError: it cannot be had, or the weights do not fit; what does not fit is named.
+    """
+    if Path(spec).suffix in CHECKPOINTS:
+        if model is None:
+            raise InputError(
+                f"{spec} must come with the name of its model. Got none. Add --model NAME.", code="no_model"
+            )
+        return _from_checkpoint(Path(spec), model, image_shape).eval()
+    if re.fullmatch(r"[\w.]+:\w+", spec) and not spec.startswith(("hf-hub:", "local-dir:")):
+        return _from_factory(spec).eval()
+    return _timm(spec, None, image_shape[0], pretrained=True).eval()
+
+
+def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
+    tensors = read_checkpoint(path)
+    classes = [value.shape[0] for key, value in tensors.items() if value.ndim == 2 or key.endswith("weight")][-1]
+    model = build(name, image_shape=image_shape, n_classes=classes, seed=0)
+    wanted = model.state_dict()
+    wrong = [f"lacks {key}" for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
+    wrong += [f"has {key} that the model lacks" for key in tensors if key not in wanted]
+    wrong += [
+        f"has {key} of shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.", code="misfit")
+    model.load_state_dict(tensors, strict=False)
+    normalized = name.startswith("resnet") and isinstance(model, CifarResNet) and image_shape[0] == 3
+    return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), model) if normalized else model
+
+
+def _from_factory(spec: str) -> nn.Module:
+    module, name = spec.split(":")
+    try:
+        factory: Callable[[], Any] = getattr(importlib.import_module(module), name)
+        model = factory()
+    except Exception as error:  # it is the user's code
+        raise InputError(
+            f"{spec} must be a callable without arguments. Got {type(error).__name__}: {error}.", code="bad_factory"
+        ) from None
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{spec} must return an nn.Module. Got {type(model).__name__}.", code="bad_factory")
+    return model

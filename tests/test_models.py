@@ -1,0 +1,106 @@
+"""Models: names build, the same seed gives the same weights, checkpoints fit or say what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tempadvisor.errors import InputError
+from tempadvisor.models import build, load_teacher, tensor_hash, weights_hash
+
+NAMES = ["mlp-8", "mlp-8-4", "cnn-4", "resnet8", "resnet20-4", "vit-16", "mixer-16"]
+SHAPE = (1, 8, 8)
+
+
+def made(name: str, seed: int = 0) -> nn.Module:
+    return build(name, image_shape=SHAPE, n_classes=5, seed=seed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_gives_logits_and_is_decided_by_its_seed(name):
+    state = torch.random.get_rng_state()
+    model = made(name)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert weights_hash(model) == weights_hash(made(name)) != weights_hash(made(name, seed=1))
+    assert model(torch.rand(3, *SHAPE)).shape == (3, 5)
+
+
+def test_a_perceptron_has_the_parameters_one_counts_by_hand():
+    assert sum(p.numel() for p in made("mlp-8-4").parameters()) == (64 + 1) * 8 + (8 + 1) * 4 + (4 + 1) * 5
+
+
+def test_resnet20_has_the_parameters_of_the_paper():
+    model = build("resnet20", image_shape=(3, 32, 32), n_classes=10, seed=0)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == 0.27
+
+
+def test_a_hash_sees_values_and_shapes():
+    assert tensor_hash(torch.zeros(4)) == tensor_hash(torch.zeros(4)) != tensor_hash(torch.zeros(2, 2))
+    assert tensor_hash(torch.zeros(4)) != tensor_hash(torch.ones(4))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".th"])
+def test_a_checkpoint_comes_back_in_evaluation_mode_whatever_its_wrapping(tmp_path: Path, suffix: str):
+    model, file = made("resnet8", seed=7).eval(), tmp_path / f"teacher{suffix}"
+    if suffix == ".safetensors":
+        save_file(model.state_dict(), file)
+    else:
+        torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, file)
+    teacher = load_teacher(str(file), model="resnet8", image_shape=SHAPE)
+    images = torch.rand(2, *SHAPE)
+    assert not teacher.training
+    assert torch.equal(teacher(images), model(images))
+
+
+def test_color_resnet_checkpoints_get_the_normalization_they_were_trained_with(tmp_path: Path):
+    model = build("resnet8", image_shape=(3, 8, 8), n_classes=5, seed=0).eval()
+    save_file(model.state_dict(), tmp_path / "t.safetensors")
+    teacher = load_teacher(str(tmp_path / "t.safetensors"), model="resnet8", image_shape=(3, 8, 8))
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None].expand(1, 3, 8, 8)
+    torch.testing.assert_close(teacher(mean), model(torch.zeros(1, 3, 8, 8)))
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path):
+    save_file(made("mlp-8").state_dict(), tmp_path / "t.safetensors")
+    with pytest.raises(
+        InputError, match=r"must fit the model mlp-9\. It has 1\.weight of shape \(8, 64\), not \(9, 64\)"
+    ):
+        load_teacher(str(tmp_path / "t.safetensors"), model="mlp-9", image_shape=SHAPE)
+    with pytest.raises(InputError, match=r"It lacks 5\.weight"):
+        load_teacher(str(tmp_path / "t.safetensors"), model="mlp-8-4", image_shape=SHAPE)
+
+
+class Trap:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_nothing_is_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    torch.save({"state_dict": Trap()}, tmp_path / "t.pt")
+    with pytest.raises(InputError, match="must be a checkpoint of tensors"):
+        load_teacher(str(tmp_path / "t.pt"), model="mlp-8", image_shape=SHAPE)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spec", "model", "says"),
+    [
+        ("none.pt", "mlp-8", "It does not exist"),
+        ("none.pt", None, "Add --model NAME"),
+        ("json:loads", None, "must be a callable without arguments"),
+        ("no_such_module:teacher", None, "ModuleNotFoundError"),
+        ("collections:OrderedDict", None, "must return an nn.Module. Got OrderedDict"),
+        ("resnet1888", None, "Did you mean resnet18"),
+    ],
+)
+def test_a_teacher_that_cannot_be_had_ends_in_one_line(spec, model, says):
+    with pytest.raises(InputError, match=says):
+        load_teacher(spec, model=model)
+
+
+def test_a_factory_is_called():
+    assert isinstance(load_teacher("torch.nn:Identity"), nn.Identity)
