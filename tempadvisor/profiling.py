@@ -33,11 +33,11 @@ from tempadvisor.measures import (
 from tempadvisor.records import LOGITS_FROM, Notice, TeacherProfile
 from tempadvisor.tally import THREADS, Tally, grid_for
 
-TOLERANCE = 0.0075
+TOLERANCE = 0.006
 _BLOCK_VALUES = 1 << 21
 _LIVE_ROWS = 512
 _MIN_SAMPLES = 1024
-_MIN_PER_CLASS = 8
+_MIN_PER_CLASS = 4
 
 Progress = Callable[[int, int | None], None]
 
@@ -127,16 +127,14 @@ def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tup
     notices: list[Notice] = []
     with ThreadPoolExecutor(THREADS) as pool:
         for logits, labels in stream.blocks:
-            gate.check_finite(logits, stream.where)
-            target = logits.argmax(axis=1) if labels is None else labels
-            if tally is None:
-                gate.check_size(stream.n_available or len(logits), logits.shape[1], stream.where)
-                notices.extend(gate.check_meaning(logits, stream.where))
             if labels is not None:
                 gate.check_labels(labels, logits.shape[1], stream.where)
             if tally is None:
-                tally = Tally(logits.shape[1], grid_for(logits, target), labelled=labels is not None)
-            tally.add(logits, target, pool)
+                gate.check_size(stream.n_available or len(logits), logits.shape[1], stream.where)
+                gate.check_finite(logits, stream.where)
+                notices.extend(gate.check_meaning(logits, stream.where))
+                tally = Tally(logits.shape[1], grid_for(logits), stream.where, labelled=labels is not None)
+            tally.add(logits, labels, pool)
             if progress:
                 progress(tally.n_samples, stream.n_available)
             if stream.adaptive and _is_firm(tally, tolerance):

@@ -9,57 +9,97 @@ nor does the order of the classes. What the classes are called is not looked at.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
-from tempadvisor.measures import Floats, Whole
+from tempadvisor.measures import Floats, Split, Whole
 
 MAX_CLASSES = 4096  # a matrix of classes by classes stays below 150 MB
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class MarginSums:
+    """Hold sums over some samples of their margins r_j = z_target - z_j, by target class.
+
+    For n classes among them: `classes` and `counts` (n,), `sums` (n, C) of r_j; and over all samples the squares of
+    the row means of r over the other classes (`level`), and of what is left when these are taken out (`shape`).
+    """
+
+    classes: Whole
+    counts: Whole
+    sums: Floats
+    level: float
+    shape: float
+
+
+def margin_sums(parts: Split) -> MarginSums:
+    """Sum the margins of N samples."""
+    order = np.argsort(parts.target, kind="stable")
+    target, ahead, rest = parts.target[order], parts.ahead[order], parts.rest
+    if (np.diff(order) != 1).any():
+        rest = rest[order]
+    classes, starts, counts = np.unique(target, return_index=True, return_counts=True)
+    sums = np.add.reduceat(ahead, starts)[:, None] - np.add.reduceat(rest, starts, axis=0)
+    sums[np.arange(len(classes)), classes] = 0.0
+    means = parts.total / (rest.shape[1] - 1)
+    level = float(((parts.ahead - means) ** 2).sum())
+    return MarginSums(classes, counts, sums, level, float((parts.squares - parts.total * means).sum()))
+
+
 class ClassMargins:
-    """Gather the sums over samples of z_target - z_j for each target class, block by block."""
+    """Gather margins by class, block by block."""
 
     def __init__(self, n_classes: int) -> None:
         self.sums = np.zeros((n_classes, n_classes))
-        self.squares = 0.0
         self.counts = np.zeros(n_classes, np.int64)
+        self.level = self.shape = 0.0
 
-    def add(self, logits: Floats, target: Whole) -> None:
-        """Add a block of logits (N, C) with their classes (N,)."""
-        own = logits[np.arange(len(logits)), target]
-        if (np.diff(target) < 0).any():
-            order = np.argsort(target, kind="stable")
-            logits, target, own = logits[order], target[order], own[order]
-        classes, starts, counts = np.unique(target, return_index=True, return_counts=True)
-        margins = own[:, None] - logits
-        self.sums[classes] += np.add.reduceat(margins, starts, axis=0)
-        self.squares += float(np.vecdot(margins, margins).sum(dtype=np.float64))
-        self.counts[classes] += counts
+    def add(self, block: MarginSums) -> None:
+        """Add the sums over a block of samples."""
+        self.sums[block.classes] += block.sums
+        self.counts[block.classes] += block.counts
+        self.level += block.level
+        self.shape += block.shape
 
     def distances(self) -> Floats:
         """Return d_ij (n, n) over the n classes seen, in logit units, cleared of sampling noise; 0 on the diagonal.
 
-        With few samples a class, noise spreads the d_ij, and classes look more alike than they are. So their
-        spread around the mean is shrunk to the variance that is left after that of the noise.
+        With few samples a class, noise spreads the d_ij, and classes look more alike than they are. In
+        d_ij = d + a_i + a_j + e_ij, the a_i and the e_ij are shrunk to the variance that is left when that of their
+        noise, known from the spread of samples within classes, is taken out.
         """
         seen = np.flatnonzero(self.counts)
-        n = len(seen)
+        n, others = len(seen), len(self.counts) - 1
         if n < 2:
             return np.zeros((n, n))
         counts = self.counts[seen]
-        found = self.sums[np.ix_(seen, seen)] / counts[:, None]
-        own = float((self.sums**2).sum(axis=1)[seen] @ (1 / counts))  # sum of n_i D_ij^2, over all columns
-        freedom = max(int(counts.sum()) - n, 1) * (len(self.counts) - 1)
-        noise = max(self.squares - own, 0.0) / freedom * float((1 / counts).mean()) / 2
+        margins = self.sums[seen] / counts[:, None]
+        levels = margins.sum(axis=1) / others
+        freedom = max(int(counts.sum()) - n, 1)
+        per_class = float((1 / counts).mean())
+        level_noise = (self.level - float(counts @ levels**2)) / freedom * per_class / 4
+        squares = np.einsum("ij,ij->i", margins, margins) - others * levels**2
+        shape_noise = (self.shape - float(counts @ squares)) / (freedom * max(others - 1, 1)) * per_class / 2
+
+        found = margins[:, seen]
         found += found.T.copy()
         found /= 2
-        off = ~np.eye(n, dtype=bool)
-        values = found[off]
-        spread = float(values.var())
-        kept = np.sqrt(max(spread - noise, 0.0) / spread) if spread > 0 else 1.0
-        found[off] = np.maximum(values.mean() + kept * (values - values.mean()), 0.0)
-        return found
+        mean = float(found.sum()) / (n * (n - 1))
+        if n > 2:
+            level = (found.sum(axis=1) / (n - 1) - mean) * (n - 1) / (n - 2)
+            found -= mean + level[:, None] + level
+            np.fill_diagonal(found, 0.0)
+            found *= _kept(float(np.einsum("ij->", found * found)) / (n * (n - 1)), shape_noise)
+            level *= _kept(float((level**2).mean()), level_noise)
+            found += mean + level[:, None] + level
+        np.fill_diagonal(found, 0.0)
+        return np.maximum(found, 0.0, out=found)
+
+
+def _kept(variance: float, noise: float) -> float:
+    """Return the factor that leaves of a spread with this variance what is not noise."""
+    return math.sqrt(min(max(variance - noise, 0.0) / variance, 1.0)) if variance > 0 else 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,14 +136,14 @@ def relations(distances: Floats, sharp: float, soft: float) -> Relations:
     1.0
     """
     n = len(distances)
-    alike = np.exp(-distances / sharp)
-    sizes = alike.sum(axis=1)
+    distances = distances.astype(np.float32)
+    sizes = np.exp(-distances / np.float32(sharp)).sum(axis=1, dtype=np.float64)
     granularity, confusable = float(np.log(sizes).mean()), float(sizes.mean()) - 1
     if n < 3:
         return Relations(0.0, confusable, 0.0, granularity)
     others = distances.copy()
     np.fill_diagonal(others, np.inf)
-    shares = np.exp((others.min(axis=1, keepdims=True) - others) / soft)
+    shares = np.exp((others.min(axis=1, keepdims=True) - others) / np.float32(soft))
     shares *= (n - 1) / shares.sum(axis=1, keepdims=True)  # of uniform
     related = float(np.maximum(shares - 1, 0.0).sum(axis=1).mean()) / (n - 1)
     return Relations(related, confusable, _transitivity((shares >= 2) & (shares.T >= 2)), granularity)
@@ -116,6 +156,6 @@ def _transitivity(related: Floats) -> float:
     closed = pairs = 0
     for row in related:
         near = np.flatnonzero(row)
-        closed += int(related[np.ix_(near, near)].sum())
+        closed += int(related[near][:, near].sum())
         pairs += len(near) * (len(near) - 1)
     return max(0.0, (closed / pairs - chance) / (1 - chance)) if pairs and chance < 1 else 0.0

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from tempadvisor.gate import check_finite
 from tempadvisor.measures import (
     N_BINS,
     SOFTNESS_LEVELS,
@@ -24,24 +25,25 @@ from tempadvisor.measures import (
     curve_temperature,
     geometry,
     softness,
+    split,
 )
-from tempadvisor.relations import MAX_CLASSES, ClassMargins, Relations, relations
+from tempadvisor.relations import MAX_CLASSES, ClassMargins, MarginSums, Relations, margin_sums, relations
 
-_SLICE_VALUES = 1 << 17  # two float32 arrays of so many values fit a core's cache
+_SLICE_VALUES = 1 << 19  # small enough for a core's cache, large enough for threads
 _OCTAVES = tuple(2.0**k for k in range(-7, 11))  # softness temperatures are looked for in 1/128 to 1024
 _PILOT_ROWS = 256
 _MARGIN = 2  # steps of the grid beyond the temperatures that the first rows ask for
 THREADS = min(os.cpu_count() or 1, 16)
 
 
-def grid_for(logits: Floats, target: Whole) -> tuple[float, ...]:
+def grid_for(logits: Floats) -> tuple[float, ...]:
     """Return the temperatures to measure: `TEMPERATURES`, and as many steps more as the softness levels need.
 
     Args:
         logits: (N, C), a first block; its first rows decide.
-        target: (N,).
     """
-    curve = softness(logits[:_PILOT_ROWS], target[:_PILOT_ROWS], _OCTAVES).entropy.mean(axis=0)
+    first_rows = logits[:_PILOT_ROWS]
+    curve = softness(split(first_rows, first_rows.argmax(axis=1)), _OCTAVES).entropy.mean(axis=0)
     wanted = np.array([SOFTNESS_LEVELS[0], SOFTNESS_LEVELS[-1]]) * math.log(logits.shape[1])
     low, high = np.interp(wanted, curve, np.log2(_OCTAVES))
     first = min(4 * math.log2(TEMPERATURES[0]), max(4 * low - _MARGIN, 4 * math.log2(_OCTAVES[0])))
@@ -58,12 +60,14 @@ class Mean:
 
 
 class Tally:
-    """Add up what is measured of blocks of logits (N, C) with their targets (N,)."""
+    """Add up what is measured of blocks of logits."""
 
-    def __init__(self, n_classes: int, grid: tuple[float, ...], *, labelled: bool) -> None:
+    def __init__(self, n_classes: int, grid: tuple[float, ...], where: str, *, labelled: bool) -> None:
         self.n_samples = 0
+        self.where = where
         self.n_classes = n_classes
         self.grid = np.asarray(grid)
+        self._grid = grid
         self.labelled = labelled
         self._sums: dict[str, Floats] = {}
         self._squares: dict[str, Floats] = {}
@@ -71,24 +75,30 @@ class Tally:
         self._margins = ClassMargins(n_classes) if n_classes <= MAX_CLASSES else None
         self._one = grid.index(1.0)
 
-    def add(self, logits: Floats, target: Whole, pool: ThreadPoolExecutor) -> None:
-        """Add a block."""
+    def add(self, logits: Floats, labels: Whole | None, pool: ThreadPoolExecutor) -> None:
+        """Add a block of logits (N, C), with labels (N,) if this tally is labelled.
+
+        Raises:
+            InputError: the block holds NaN or infinity.
+        """
         rows = max(1, _SLICE_VALUES // self.n_classes)
         parts = [slice(start, start + rows) for start in range(0, len(logits), rows)]
-        margins = pool.submit(self._margins.add, logits, target) if self._margins else None
-        for measured in pool.map(lambda part: self._measure(logits[part], target[part]), parts):
+        for measured, margins in pool.map(
+            lambda part: self._measure(logits[part], None if labels is None else labels[part]), parts
+        ):
             for name, values in measured.items():
                 self._sums[name] = self._sums.get(name, 0.0) + values.sum(axis=0)
                 self._squares[name] = self._squares.get(name, 0.0) + np.square(values).sum(axis=0)
             if self.labelled:
                 self._bins += calibration_bins(measured["top1_probability"][:, self._one], measured["accuracy"] > 0)
-        if margins:
-            margins.result()
+            if self._margins and margins:
+                self._margins.add(margins)
         self.n_samples += len(logits)
 
-    def _measure(self, logits: Floats, target: Whole) -> Mapping[str, Floats]:
-        soft = softness(logits, target, tuple(self.grid))
-        shape = geometry(logits)
+    def _measure(self, logits: Floats, labels: Whole | None) -> tuple[Mapping[str, Floats], MarginSums | None]:
+        check_finite(logits, self.where)
+        parts = split(logits, logits.argmax(axis=1) if labels is None else labels)
+        soft, shape = softness(parts, self._grid), geometry(parts)
         measured = {
             "entropy_nats": soft.entropy,
             "top1_probability": soft.top1_probability,
@@ -100,8 +110,8 @@ class Tally:
         }
         if self.labelled:
             measured["nll_nats"] = soft.target_loss
-            measured["accuracy"] = (logits.argmax(axis=1) == target).astype(np.float64)
-        return measured
+            measured["accuracy"] = (parts.ahead > 0).astype(np.float64)
+        return measured, margin_sums(parts) if self._margins else None
 
     def mean(self, name: str) -> Mean:
         """Return the mean of a measure; one value per temperature of the grid for curves."""
