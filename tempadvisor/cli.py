@@ -167,6 +167,7 @@ def recommend(
         from tempadvisor import render
 
         named = ["--demo"] if demo else [teacher] if teacher else []
+        named += [word for flag, value in (("--data", data), ("--model", model)) if value for word in (flag, value)]
         return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
 
     _show(advice, as_json, layout)

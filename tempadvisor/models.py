@@ -11,13 +11,14 @@ import hashlib
 import importlib
 import itertools
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 from tempadvisor.errors import InputError, did_you_mean
 
@@ -39,6 +40,20 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
+
+
+class Prepared(nn.Module):
+    """A teacher that takes uint8 images as they are stored: to floats in [0, 1], and to its size where it has one."""
+
+    def __init__(self, teacher: nn.Module, size: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.teacher, self.size = teacher, size
+
+    def forward(self, images: Tensor) -> Any:
+        pixels = images.float() / 255
+        if self.size and pixels.shape[2:] != self.size:
+            pixels = interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 1)
+        return self.teacher(pixels)
 
 
 class Block(nn.Module):
@@ -272,7 +287,22 @@ def load_teacher(
         return _from_checkpoint(Path(spec), model, image_shape).eval()
     if re.fullmatch(r"[\w.]+:\w+", spec) and not spec.startswith(("hf-hub:", "local-dir:")):
         return _from_factory(spec).eval()
-    return _timm(spec, None, image_shape[0], pretrained=True).eval()
+    return _normalized(_timm(spec, None, image_shape[0], pretrained=True)).eval()
+
+
+def prepared(teacher: nn.Module) -> nn.Module:
+    """Return `teacher` made to take uint8 images of any size where timm says which it wants; on a GPU if there is one."""
+    stated: list[Any] = [getattr(module, "pretrained_cfg", None) for module in teacher.modules()]
+    size = next((config.get("input_size") for config in stated if config), None)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Prepared(teacher, (size[1], size[2]) if size else None).to(device).eval()
+
+
+def _normalized(model: nn.Module) -> nn.Module:
+    """Put the normalization that timm states for a model before it."""
+    config: Any = getattr(model, "pretrained_cfg", {})
+    mean, std = config.get("mean"), config.get("std")
+    return nn.Sequential(Normalize(mean, std), model) if mean and std else model
 
 
 def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -292,11 +322,13 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
         raise InputError(f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.", code="misfit")
     model.load_state_dict(tensors, strict=False)
     normalized = name.startswith("resnet") and isinstance(model, CifarResNet) and image_shape[0] == 3
-    return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), model) if normalized else model
+    return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), model) if normalized else _normalized(model)
 
 
 def _from_factory(spec: str) -> nn.Module:
     module, name = spec.split(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         factory: Callable[[], Any] = getattr(importlib.import_module(module), name)
         model = factory()
@@ -304,6 +336,8 @@ def _from_factory(spec: str) -> nn.Module:
         raise InputError(
             f"{spec} must be a callable without arguments. Got {type(error).__name__}: {error}.", code="bad_factory"
         ) from None
+    finally:
+        sys.path.remove(here)
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec} must return an nn.Module. Got {type(model).__name__}.", code="bad_factory")
     return model

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from tempadvisor.documents import load_profile
 from tempadvisor.errors import UsageError
+from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import demo_path
 
@@ -20,7 +20,7 @@ def profile_of(
     model: str | None = None,
     logits_from: str | None = None,
     read_all: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> TeacherProfile:
     """Return the profile of what `teacher` names.
 
@@ -52,7 +52,41 @@ def profile_of(
 
     if stored:
         return profile(path, logits_from=logits_from, read_all=read_all, progress=progress)
-    raise NotImplementedError
+    if data is None:
+        raise UsageError(
+            f"{teacher} names a model, which needs data to run on. Add --data, such as an image folder; "
+            f"stored logits end in {', '.join(LOGITS_SUFFIXES)}.",
+            code="no_data",
+        )
+    return _live(teacher, data, model, logits_from=logits_from, read_all=read_all, progress=progress)
+
+
+def _live(
+    teacher: str,
+    data: str,
+    model: str | None,
+    *,
+    logits_from: str | None,
+    read_all: bool,
+    progress: Progress | None,
+) -> TeacherProfile:
+    """Run a model on data; of a data set with a test split, on the rest of it."""
+    from tempadvisor import datasets, models
+    from tempadvisor.profiling import profile
+
+    loaded = datasets.load(data)
+    images, labels = loaded.images[: loaded.test_start], loaded.labels[: loaded.test_start]
+    channels, height, width = images.shape[1:]
+    module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
+    return profile(
+        module,
+        labels,
+        data=images,
+        name=teacher,
+        logits_from=logits_from,
+        read_all=read_all,
+        progress=progress,
+    )
 
 
 def demo_profile() -> TeacherProfile:
