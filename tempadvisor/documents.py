@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tempadvisor.errors import InputError, TempAdvisorError, UsageError, did_you_mean
+from tempadvisor.fields import MOST, problem
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS, Notice, TeacherProfile, TrainingSetup, as_dict
 
+NAMES = {dict: "a mapping", list: "a list", type(None): "nothing"}
+TINY = 1e-12
 MOST_BYTES = 16 * 2**20  # a profile or a config file of this size is none
 
 
@@ -37,6 +40,9 @@ def read_setup(config: Path | None, flags: Mapping[str, Any]) -> TrainingSetup:
     given = {name: _number(name, value) for name, value in flags.items() if value is not None}
     if config is None:
         return TrainingSetup(**given)
+    wrong = [found for column in SETUP_COLUMNS if (found := problem(column, given.get(column.name)))]
+    if wrong:  # said here, so that the file is not blamed for a flag
+        raise UsageError(" ".join(wrong), code="bad_setup")
     return setup_from({**_read_config(config), **given}, where=str(config))
 
 
@@ -48,8 +54,8 @@ def load_profile(path: Path) -> TeacherProfile:
     """
     try:
         content = json.loads(_read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} must be JSON. It is not: {error}.", code="not_json") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} must be JSON. It is not: {error}. Write it anew.", code="not_json") from None
     return profile_from(content, where=str(path))
 
 
@@ -82,8 +88,11 @@ def write_text(path: Path, text: str) -> None:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
-    except OSError as error:
-        raise InputError(f"{path} must be a file that can be written. {error.strerror}.", code="unwritable") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path} must be a file that can be written. {reason}. Name another place.", code="unwritable"
+        ) from None
 
 
 def _umask() -> int:
@@ -95,21 +104,26 @@ def _umask() -> int:
 def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} must be at most {MOST_BYTES // 2**20} MiB of text.", code="too_large")
+            raise InputError(
+                f"{path} must be at most {MOST_BYTES // 2**20} MiB of text. It is larger. Check the path.",
+                code="too_large",
+            )
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} must be a readable file. {error.strerror}.", code="unreadable") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} must be text in UTF-8. It is not.", code="not_text") from None
+        raise InputError(f"{path} must be text in UTF-8. It is not. Check the path.", code="not_text") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} must be a readable file. {reason}. Check the path.", code="unreadable") from None
     if not text.strip():
-        raise InputError(f"{path} must not be empty.", code="empty")
+        raise InputError(f"{path} must not be empty. It is. Check the path.", code="empty")
     return text
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if path.suffix == ".toml":
+    suffix = path.suffix.lower()
+    if suffix == ".toml":
         content = _parse_toml(path)
-    elif path.suffix in (".yaml", ".yml"):
+    elif suffix in (".yaml", ".yml"):
         content = _parse_yaml(path)
     else:
         raise UsageError(
@@ -118,17 +132,26 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     if not isinstance(content, dict):
         raise InputError(
-            f"{path} must hold setup keys such as 'optimizer: sgd'. Got {type(content).__name__}.", code="bad_config"
+            f"{path} must hold setup keys such as 'optimizer: sgd'. Got {NAMES.get(type(content), 'one value')}.",
+            code="bad_config",
         )
     return {str(key): _number(str(key), value) for key, value in content.items()}
 
 
 def _number(key: str, value: Any) -> Any:
-    """Read a text as the number it is meant to be: a flag's value, or `1e-3`, which is a text to YAML."""
+    """Read a text as the number it is meant to be: a flag's value, or `1e-3`, which is a text to YAML.
+
+    >>> _number("n_train", "5e4"), _number("lr", "1e-3"), _number("epochs", "2.5")
+    (50000, 0.001, '2.5')
+    """
     kind = next((column.type for column in SETUP_COLUMNS if column.name == key), str)
-    if isinstance(value, str) and kind in (int, float):
+    if kind in (int, float) and isinstance(value, str):
         with contextlib.suppress(ValueError):
             return kind(value)
+    if kind is int and isinstance(value, (str, float)):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            return int(number) if number.is_integer() else value
     return value
 
 
@@ -137,8 +160,8 @@ def _parse_toml(path: Path) -> Any:
 
     try:
         return tomllib.loads(_read_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path} must be TOML. It is not: {error}", code="bad_config") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} must be TOML. It is not: {error}. Mend it.", code="bad_config") from None
 
 
 def _parse_yaml(path: Path) -> Any:
@@ -146,8 +169,14 @@ def _parse_yaml(path: Path) -> Any:
 
     try:
         return yaml.safe_load(_read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} must be plain YAML. It is not: {error}", code="bad_config") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" on line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{path} must be plain YAML. It is not{place}: {error.problem}. Mend it.", code="bad_config"
+        ) from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # !!int abc, and worse
+        raise InputError(f"{path} must be plain YAML. It is not: {error}. Mend it.", code="bad_config") from None
 
 
 def setup_from(mapping: Mapping[str, Any], *, where: str) -> TrainingSetup:
@@ -181,13 +210,10 @@ def profile_from(mapping: Any, *, where: str) -> TeacherProfile:
         problems += [f"It holds unknown {', '.join(map(str, extra))}."] if extra else []
     else:
         values: dict[str, Any] = {
-            key: tuple(Notice(**_notice(item)) for item in value)
-            if key == "warnings" and isinstance(value, list)
-            else tuple(value)
-            if isinstance(value, list)
-            else value
-            for key, value in mapping.items()
+            key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()
         }
+        if isinstance(mapping["warnings"], list):
+            values["warnings"] = tuple(map(_notice, mapping["warnings"]))
         problems = [f"{key} does not fit." for key, hint in hints.items() if not _fits(values[key], hint)]
         problems = problems or list(_contradictions(values))
         if not problems:
@@ -199,9 +225,11 @@ def profile_from(mapping: Any, *, where: str) -> TeacherProfile:
     )
 
 
-def _notice(item: Any) -> dict[str, str]:
-    fields = item if isinstance(item, dict) else {}
-    return {name: str(fields.get(name, "")) for name in ("code", "text")}
+def _notice(item: Any) -> Any:
+    """Return the notice that `item` describes, or `item` itself, which fits nowhere."""
+    if isinstance(item, dict) and item.keys() == {"code", "text"} and all(isinstance(v, str) for v in item.values()):
+        return Notice(**item)
+    return item
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -213,9 +241,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
     if typing.get_origin(hint) is Mapping:
         return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MOST):
+        return False
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, hint)
 
 
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
@@ -229,11 +259,31 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{curve} must have one value a temperature."
     if len(levels) != len(values["softness_temperatures"]):
         yield "softness_temperatures must have one value a level."
-    if any(t is not None and t <= 0 for t in (*values["softness_temperatures"], values["logit_std"])):
-        yield "softness_temperatures and logit_std must be above 0."
     if values["n_classes"] < 2 or values["n_samples"] < 1:
         yield "n_classes must be at least 2 and n_samples at least 1."
+        return
+    if values["n_available"] is not None and values["n_available"] < values["n_samples"]:
+        yield "n_available must be at least n_samples."
     if values["logits_from"] not in (None, *LOGITS_FROM):
         yield f"logits_from must be one of {', '.join(LOGITS_FROM)}. Got {values['logits_from']!r}."
-    if values["accuracy"] is not None and not 0 <= values["accuracy"] <= 1:
-        yield f"accuracy must be a fraction. Got {values['accuracy']:g}."
+    most = math.log(values["n_classes"]) * (1 + 1e-6)
+    ranges = {
+        "entropy_nats": (-TINY, most),
+        "nontarget_entropy_nats": (-TINY, most),
+        "top1_probability": (0.0, 1 + 1e-6),
+        "softness_levels": (0.0, 1.0),
+        "softness_temperatures": (TINY, math.inf),
+        "spike_temperature": (TINY, math.inf),
+        "logit_std": (TINY, math.inf),
+        "margin": (0.0, math.inf),
+        "top_gap": (0.0, math.inf),
+        "rest_std": (0.0, math.inf),
+        "accuracy": (0.0, 1.0),
+        "nll_nats": (0.0, math.inf),
+        "calibration_temperature": (TINY, math.inf),
+    }
+    for name, (low, high) in ranges.items():
+        found = values[name] if isinstance(values[name], tuple) else (values[name],)
+        bad = [value for value in found if value is not None and not low <= value <= high]
+        if bad:
+            yield f"{name} must lie between {low:.3g} and {high:.3g}. Got {bad[0]:.6g}."

@@ -68,5 +68,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'Known: epochs, optimizer.'
     """
     words = sorted(known)
-    near = difflib.get_close_matches(name, words, n=1)
-    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(words)}."
+    by_lower = {word.lower(): word for word in words}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"Did you mean {by_lower[near[0]]}?" if near else f"Known: {', '.join(words)}."

@@ -16,6 +16,8 @@ from typing import Any
 
 from tempadvisor.errors import TempAdvisorError, did_you_mean
 
+MOST = 10**15  # no count of anything is above this
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spec:
@@ -100,6 +102,8 @@ def problem(column: Column, value: Any) -> str | None:
     if value is None:
         return None
     spec, kind = column.spec, column.type
+    if isinstance(value, int) and abs(value) > MOST:
+        return f"{column.name} must be {spec.rule(kind)}. Got a number of more than 15 digits."
     fits: Mapping[type, Callable[[Any], bool]] = {
         bool: lambda v: isinstance(v, bool),
         int: lambda v: isinstance(v, int) and not isinstance(v, bool),
@@ -119,7 +123,19 @@ def problem(column: Column, value: Any) -> str | None:
         return None
     hint = f" {did_you_mean(value, spec.choices)}" if spec.choices and isinstance(value, str) else ""
     hint = hint if "mean" in hint else ""  # the choices already stand in the rule
-    return f"{column.name} must be {spec.rule(kind)}. Got {value!r}.{hint}"
+    return f"{column.name} must be {spec.rule(kind)}. Got {_shown(value)}.{hint}"
+
+
+def _shown(value: Any) -> str:
+    """Return a scalar as it was given, shortened; of anything else its type, as it may be of any size.
+
+    >>> _shown("adam"), _shown("a" * 99), _shown([1])
+    ("'adam'", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…", 'a list')
+    """
+    if isinstance(value, (str, int, float)):
+        text = repr(value)
+        return text if len(text) <= 60 else f"{text[:40]}…"
+    return f"a {type(value).__name__}"
 
 
 def check(record: object, error: type[TempAdvisorError], *, code: str) -> None:

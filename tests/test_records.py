@@ -290,7 +290,7 @@ class TestProfile:
             ({"temperatures": [0.0, 1.0]}, "temperatures must be above 0 and rise."),
             ({"entropy_nats": [0.5]}, "entropy_nats must have one value a temperature."),
             ({"n_classes": 1}, "n_classes must be at least 2"),
-            ({"accuracy": 75.0}, "accuracy must be a fraction. Got 75."),
+            ({"accuracy": 75.0}, "accuracy must lie between 0 and 1. Got 75."),
             ({"mood": "good"}, "It holds unknown mood."),
         ],
     )
