@@ -1,0 +1,207 @@
+"""Suites: what cannot be is refused before training; rows are paired, resumable and repeat from their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tempadvisor import bench
+from tempadvisor.bench import run_job, run_suite
+from tempadvisor.errors import InputError, UsageError
+from tempadvisor.runs import Run, read_runs
+from tempadvisor.suites import read_suite
+
+SUITE = """
+name = "small"
+temperatures = [1, 4]
+seeds = 2
+[teachers.t]
+model = "mlp-16"
+epochs = 3
+label_smoothing = 0.1
+[[design]]
+dataset = "sklearn/digits"
+teacher = "t"
+student = "mlp-8"
+epochs = 2
+batch_size = 32
+n_train = 100
+n_val = 50
+n_test = 60
+kd_weight = 0.9
+[design.axes]
+recipe = [{optimizer = "sgd", lr = 0.05}, {optimizer = "adamw", lr = 0.01}]
+"""
+LOOP = SUITE.replace('"mlp-8"', '"cnn-2"').replace("seeds = 2", "seeds = 1")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
+    for function in (bench._views, bench._samples, bench._data):
+        function.cache_clear()
+
+
+def suite(folder: Path, text: str = SUITE) -> Path:
+    file = folder / "small.toml"
+    file.write_text(text)
+    return file
+
+
+def timeless(file: Path) -> list[Run]:
+    return [dataclasses.replace(run, time=None, train_seconds=None) for run in read_runs(file)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "[design.axes]",
+            "[design.axes]\noptimiser = ['sgd']",
+            "'optimiser' is not a key of a design. Did you mean optimizer",
+        ),
+        ("[design.axes]", "[design.axes]\nbatch_size = []", "axis batch_size must be a list with at least one level"),
+        ("[1, 4]", "[0, 4]", "temperatures must be numbers above 0. Got 0"),
+        ("[1, 4]", "[4, 4]", "temperatures must be a list of different numbers"),
+        ("seeds = 2", "seeds = 0", "seeds must be"),
+        ('teacher = "t"', 'teacher = "u"', "teacher must be one of t. Got 'u'"),
+        ('teacher = "t"', 'teacher = "t"\nsample = 3', "sample must be from 1 to 2"),
+        ('"sgd"', '"lion"', "optimizer must be one of sgd, adam, adamw"),
+        ("kd_weight = 0.9", "kd_weight = -1", "kd_weight must be a number above 0"),
+        ("kd_weight = 0.9", "", "kd_weight must be given"),
+        ("epochs = 3", "", "teacher t must have a model and epochs"),
+        ("[[design]]", "[[desing]]", "Did you mean design"),
+        ("[[design]]", "[design", "must be TOML"),
+    ],
+)
+def test_a_bad_suite_ends_in_one_line_that_names_its_file(tmp_path: Path, old: str, new: str, says: str):
+    with pytest.raises(UsageError) as caught:
+        read_suite(suite(tmp_path, SUITE.replace(old, new, 1)))
+    assert says in str(caught.value)
+    assert "small.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("sklearn/digits", "/nowhere/at/all", "must be a data set"),
+        ("n_train = 100", "n_train = 5000", "n_train must be at most 1687"),
+        ("n_train = 100", "n_train = 5", "every class must have a training sample"),
+        ('"mlp-8"', '"resnet1888"', "must be a model"),
+    ],
+)
+def test_what_the_data_cannot_give_is_refused_before_any_training(tmp_path, monkeypatch, old, new, says):
+    monkeypatch.setattr(bench, "train", None)
+    with pytest.raises(InputError, match=says):
+        run_suite(suite(tmp_path, SUITE.replace(old, new)), tmp_path / "runs.csv")
+    assert not (tmp_path / "runs.csv").exists()
+
+
+def test_a_design_without_a_sample_is_the_whole_product_and_names_do_not_move_when_it_grows(tmp_path: Path):
+    small = read_suite(suite(tmp_path))
+    large = read_suite(suite(tmp_path, SUITE + "batch_size = [32, 64]\n"))
+    assert (len(small.curves), len(large.curves)) == (2, 4)
+    assert {c.name for c in small.curves} < {c.name for c in large.curves}
+    assert small.n_runs == 2 * 3 * 2
+
+
+def test_a_sample_is_decided_by_its_seed(tmp_path: Path):
+    def names(text: str) -> set[str]:
+        return {curve.name for curve in read_suite(suite(tmp_path, text)).curves}
+
+    axes = "batch_size = [8, 16, 32, 64]\nkd_weight = [0.1, 0.5]\n"
+    drawn = [
+        {
+            c.name
+            for c in read_suite(
+                suite(tmp_path, SUITE.replace("[design.axes]", f"{keys}\n[design.axes]") + axes)
+            ).curves
+        }
+        for keys in ("sample = 4", "sample = 4", "sample = 4\nsample_seed = 1")
+    ]
+    assert [len(one) for one in drawn] == [4, 4, 4]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("text", [SUITE, LOOP], ids=["batched", "loop"])
+def test_rows_are_paired_complete_and_the_same_in_every_order_of_events(tmp_path: Path, text: str):
+    file, whole, cut = suite(tmp_path, text), tmp_path / "whole.csv", tmp_path / "cut.csv"
+    plan = run_suite(file, whole)
+    runs = timeless(whole)
+    assert len(runs) == plan.n_runs == plan.n_todo
+    assert {run.temperature for run in runs} == {None, 1.0, 4.0}
+    assert {run.status for run in runs} == {"FINISHED"}
+    assert {run.setup.teacher_label_smoothing for run in runs} == {0.1}
+    cut.write_text("".join(whole.read_text().splitlines(keepends=True)[:3]))
+    resumed = run_suite(file, cut, resume=True)
+    assert resumed.n_todo >= len(runs) - 2
+    assert timeless(cut) == runs
+    assert run_suite(file, cut, resume=True).n_todo == 0
+
+
+def test_students_of_one_seed_start_alike_at_every_temperature(tmp_path: Path):
+    file = suite(tmp_path, SUITE.replace("lr = 0.05", "lr = 1e-12").replace("lr = 0.01", "lr = 1e-12"))
+    run_suite(file, tmp_path / "runs.csv")
+    untrained: dict[int, set[float | None]] = {}
+    for run in read_runs(tmp_path / "runs.csv"):
+        untrained.setdefault(run.seed or 0, set()).add(run.test_accuracy)
+    assert [len(scores) for scores in untrained.values()] == [1, 1]
+    assert untrained[0] != untrained[1]
+
+
+def test_a_row_is_reproduced_from_its_curve_and_seed_alone(tmp_path: Path):
+    file = suite(tmp_path, LOOP)
+    run_suite(file, tmp_path / "runs.csv")
+    row = timeless(tmp_path / "runs.csv")[-1]
+    (curve,) = (curve for curve in read_suite(file).curves if curve.name == row.curve)
+    (again,) = run_job(bench.Job("small", curve, (row.temperature,), (row.seed or 0,)))
+    assert dataclasses.replace(again, time=None, train_seconds=None) == row
+
+
+@pytest.mark.parametrize("text", [SUITE, LOOP], ids=["batched", "loop"])
+def test_a_diverged_run_is_a_failed_row_with_its_reason(tmp_path: Path, text: str):
+    run_suite(suite(tmp_path, text.replace("lr = 0.05", "lr = 1e30")), tmp_path / "runs.csv")
+    failed = [run for run in read_runs(tmp_path / "runs.csv") if run.setup.optimizer == "sgd"]
+    assert {(run.status, run.error) for run in failed} == {("FAILED", "diverged: the loss is not finite")}
+
+
+def test_a_dry_run_trains_and_writes_nothing(tmp_path: Path):
+    plan = run_suite(suite(tmp_path), tmp_path / "runs.csv", dry_run=True)
+    assert (plan.n_runs, plan.n_todo) == (12, 12)
+    assert 0 < plan.minutes < 1
+    assert not (tmp_path / "runs.csv").exists()
+
+
+def test_an_existing_file_is_never_overwritten_without_resume(tmp_path: Path):
+    (tmp_path / "runs.csv").write_text("precious")
+    with pytest.raises(UsageError, match=r"must not exist yet\. Add --resume"):
+        run_suite(suite(tmp_path), tmp_path / "runs.csv")
+    assert (tmp_path / "runs.csv").read_text() == "precious"
+
+
+def test_target_initialization_and_label_noise_and_scaled_logits_change_the_student(tmp_path: Path):
+    def accuracies(extra: str) -> list[float | None]:
+        out = tmp_path / "runs.csv"
+        out.unlink(missing_ok=True)
+        run_suite(suite(tmp_path, SUITE.replace("kd_weight = 0.9", f"kd_weight = 0.9\n{extra}")), out)
+        return [run.val_loss for run in read_runs(out) if run.temperature == 4.0]
+
+    plain = accuracies("")
+    for extra in (
+        'student_init = "target"',
+        "label_noise = 0.5",
+        "teacher_logit_scale = 3.0",
+        'augmentation = "mixup"',
+    ):
+        assert all(a != b for a, b in zip(accuracies(extra), plain, strict=True))
+
+
+@pytest.mark.slow
+def test_processes_give_the_rows_of_one_process(tmp_path: Path):
+    file = suite(tmp_path, LOOP)
+    run_suite(file, tmp_path / "one.csv")
+    run_suite(file, tmp_path / "two.csv", jobs=2)
+    assert timeless(tmp_path / "one.csv") == timeless(tmp_path / "two.csv")
