@@ -291,7 +291,7 @@ def load_teacher(
 
 
 def prepared(teacher: nn.Module) -> nn.Module:
-    """Return `teacher` made to take uint8 images of any size where timm says which it wants; on a GPU if there is one."""
+    """Return `teacher` made to take uint8 images, of any size where timm states its own; on a GPU if there is one."""
     stated: list[Any] = [getattr(module, "pretrained_cfg", None) for module in teacher.modules()]
     size = next((config.get("input_size") for config in stated if config), None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -307,8 +307,7 @@ def _normalized(model: nn.Module) -> nn.Module:
 
 def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
     tensors = read_checkpoint(path)
-    classes = [value.shape[0] for key, value in tensors.items() if value.ndim == 2 or key.endswith("weight")][-1]
-    model = build(name, image_shape=image_shape, n_classes=classes, seed=0)
+    model = build(name, image_shape=image_shape, n_classes=_n_classes(name, image_shape, tensors), seed=0)
     wanted = model.state_dict()
     wrong = [f"lacks {key}" for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
     wrong += [f"has {key} that the model lacks" for key in tensors if key not in wanted]
@@ -323,6 +322,16 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
     model.load_state_dict(tensors, strict=False)
     normalized = name.startswith("resnet") and isinstance(model, CifarResNet) and image_shape[0] == 3
     return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), model) if normalized else _normalized(model)
+
+
+def _n_classes(name: str, image_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> int:
+    """Return how many classes the tensors are for: the length, in them, of what grows with the number of classes."""
+    with torch.device("meta"):
+        two, three = (build(name, image_shape=image_shape, n_classes=n, seed=0).state_dict() for n in (2, 3))
+    for key, value in two.items():
+        if value.shape != three[key].shape and key in tensors and tensors[key].ndim:
+            return len(tensors[key])
+    return 2
 
 
 def _from_factory(spec: str) -> nn.Module:

@@ -1,0 +1,140 @@
+"""What a user may name as TEACHER: each kind comes to the same profile, and wrong pairs are told apart."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from tempadvisor import datasets, models
+from tempadvisor.documents import save_profile
+from tempadvisor.errors import InputError, UsageError
+from tempadvisor.profiling import profile
+from tempadvisor.teachers import demo_profile, profile_of
+
+
+@functools.cache
+def trained() -> nn.Module:
+    """Return a small perceptron that knows the digits: 60 steps of Adam on all of them."""
+    data = datasets.load("sklearn/digits")
+    model = models.build("mlp-32", image_shape=(1, 8, 8), n_classes=10, seed=0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(datasets.as_float(data.images)), data.labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def logits() -> np.ndarray:
+    with torch.inference_mode():
+        return trained()(datasets.as_float(datasets.load("sklearn/digits").images)).numpy()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    save_file(trained().state_dict(), tmp_path / "teacher.safetensors")
+    return str(tmp_path / "teacher.safetensors")
+
+
+def test_a_checkpoint_and_its_stored_logits_have_the_same_profile(checkpoint: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "logits.npz", logits=logits(), labels=datasets.load("sklearn/digits").labels.numpy())
+    live = profile_of(checkpoint, data="sklearn/digits", model="mlp-32", logits_from="train", read_all=True)
+    stored = profile_of(str(tmp_path / "logits.npz"), logits_from="train", read_all=True)
+    assert live.accuracy == stored.accuracy
+    assert live.accuracy is not None
+    assert live.accuracy > 0.9
+    assert live.entropy_nats == pytest.approx(stored.entropy_nats, abs=1e-4)
+
+
+def test_a_factory_in_the_working_directory_is_found(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_teachers.py").write_text(
+        "from tempadvisor import models\n"
+        f"def best():\n    return models.load_teacher({checkpoint!r}, model='mlp-32', image_shape=(1, 8, 8))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    named = profile_of("my_teachers:best", data="sklearn/digits", logits_from="train")
+    assert named.teacher == "my_teachers:best"
+    assert named.logits_from == "train"
+
+
+def test_of_data_with_a_test_split_the_training_part_is_used(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 4)):
+        for label in ("a", "b"):
+            folder = tmp_path / "photos" / part / label
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 100, size=(8, 8, 3)) + (100 if label == "b" else 0)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    bright = models.build("mlp-1", image_shape=(3, 8, 8), n_classes=2, seed=0)
+    with torch.no_grad():
+        for parameter in bright.parameters():
+            parameter.zero_()
+        bright[1].weight += 1 / 192  # the mean brightness, about 0.2 or 0.6
+        bright[3].weight += torch.tensor([[-20.0], [20.0]])
+        bright[3].bias += torch.tensor([8.0, -8.0])
+    save_file(bright.state_dict(), tmp_path / "bright.safetensors")
+    found = profile_of(str(tmp_path / "bright.safetensors"), data=str(tmp_path / "photos"), model="mlp-1")
+    assert (found.n_samples, found.accuracy) == (12, 1.0)
+
+
+def test_a_timm_model_is_run_at_its_own_size_and_random_weights_are_refused_with_the_reason(tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=10)
+    save_file(model.state_dict(), tmp_path / "random.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, size=(200, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(200) % 10)
+    with pytest.raises(InputError) as error:
+        profile_of(str(tmp_path / "random.safetensors"), data=str(tmp_path / "data.npz"), model="test_resnet")
+    assert "chance" in str(error.value)
+
+
+def test_stored_images_reach_the_teacher_as_floats_of_the_size_it_wants() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Spy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pretrained_cfg = {"input_size": (3, 16, 16)}
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            return images.flatten(1)[:, :2]
+
+    models.prepared(Spy())(torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))
+    assert seen[0].shape == (1, 3, 16, 16)
+    assert torch.allclose(seen[0].cpu(), torch.ones(1, 3, 16, 16))
+
+
+def test_a_saved_profile_comes_back_as_it_was(tmp_path: Path) -> None:
+    measured = profile(logits(), logits_from="train")
+    save_profile(measured, tmp_path / "profile.json")
+    assert profile_of(str(tmp_path / "profile.json")) == measured
+
+
+def test_the_demo_is_a_real_teacher_of_the_digits() -> None:
+    demo = demo_profile()
+    assert (demo.n_classes, demo.logits_from) == (10, "train")
+    assert demo.accuracy is not None
+    assert demo.accuracy > 0.9
+
+
+@pytest.mark.parametrize(
+    ("teacher", "data", "code"),
+    [("resnet18", None, "no_data"), ("logits.npz", "sklearn/digits", "contradiction")],
+)
+def test_teacher_and_data_must_go_together(teacher: str, data: str | None, code: str) -> None:
+    with pytest.raises(UsageError) as error:
+        profile_of(teacher, data=data)
+    assert error.value.code == code
