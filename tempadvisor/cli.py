@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,7 @@ app = typer.Typer(
     help="Recommend the temperature for knowledge distillation before anyone trains.",
     epilog="Try: tempadvisor recommend --demo",
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -76,9 +79,11 @@ Teacher = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option(help="Data for a model: image folder, sklearn/digits, or .npz with images and labels."),
+    typer.Option(
+        metavar="DATA", help="Data for a model: image folder, sklearn/digits, or .npz with images and labels."
+    ),
 ]
-Model = Annotated[str | None, typer.Option(help="Model name that a checkpoint's weights belong to.")]
+Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model name that a checkpoint's weights belong to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -100,9 +105,7 @@ def _setup_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(column: Column) -> inspect.Parameter:
     spec = column.spec
-    option = typer.Option(
-        column.flag, help=spec.help, metavar=_metavar(column), show_default=False, rich_help_panel="Training setup"
-    )
+    option = typer.Option(column.flag, help=spec.help, metavar=_metavar(column), show_default=False)
     hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
     return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
@@ -125,7 +128,7 @@ def tempadvisor_command(
 
 @app.command(
     cls=PlainCommand,
-    epilog="Example: tempadvisor recommend logits.npz --logits-from train --optimizer sgd --epochs 100",
+    epilog="Example: tempadvisor recommend logits.npz --logits-from train --epochs 100",
 )
 @_setup_flags
 def recommend(
@@ -144,21 +147,27 @@ def recommend(
     """Recommend a KD temperature for a teacher and a training setup."""
     from tempadvisor.advise import recommend as advise
     from tempadvisor.documents import read_setup
-    from tempadvisor.teachers import demo_profile, profile_of
+    from tempadvisor.teachers import demo_profile, on_inputs, profile_of
 
-    if demo and teacher:
+    if demo and teacher is not None:
         raise UsageError(f"--demo brings its own teacher. Got {teacher} too; leave one out.", code="contradiction")
-    if not (demo or teacher or config or any(value is not None for value in flags.values())):
+    if teacher is None and (data is not None or model is not None):
+        raise UsageError(
+            "--data and --model must come with the TEACHER they belong to. Got none: "
+            "'tempadvisor recommend resnet18 --data images/'.",
+            code="contradiction",
+        )
+    if not demo and teacher is None and config is None and all(value is None for value in flags.values()):
         raise UsageError(
             "recommend needs a teacher, setup flags, or both: 'tempadvisor recommend logits.npz --optimizer sgd "
             "--epochs 100', or 'tempadvisor recommend --demo'.",
             code="nothing_given",
         )
-    setup = read_setup(Path(config) if config else None, flags)
+    setup = read_setup(None if config is None else Path(config), flags)
     measured = None
     if demo:
-        measured = demo_profile()
-    elif teacher:
+        measured = on_inputs(demo_profile(), setup.logits_from)
+    elif teacher is not None:
         with progress_bar("Profiling the teacher") as progress:
             measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
     advice = advise(measured, setup)
@@ -192,16 +201,21 @@ def profile(
     from tempadvisor.documents import read_setup, save_profile
     from tempadvisor.teachers import profile_of
 
-    if not teacher:
+    if teacher is None:
         raise UsageError(
             "profile needs a teacher: 'tempadvisor profile logits.npz -o profile.json'.", code="nothing_given"
+        )
+    if output is not None and Path(output).suffix.lower() != ".json":
+        raise UsageError(
+            f"--output must end in .json, so that `tempadvisor recommend` knows a profile. Got {output!r}.",
+            code="bad_output",
         )
     origin = read_setup(None, {"logits_from": logits_from}).logits_from
     with progress_bar("Profiling the teacher") as progress:
         measured = profile_of(
             teacher, data=data, model=model, logits_from=origin, read_all=read_all, progress=progress
         )
-    if output:
+    if output is not None:
         save_profile(measured, Path(output))
 
     def layout() -> str:
@@ -244,16 +258,22 @@ def main() -> None:
     """Run the command line; each error becomes one line on stderr and exit code 2."""
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # Typer vendors Click and does not export its own
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a console without bars and arrows shows question marks
         code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except TempAdvisorError as error:
         code = _fail(str(error), error.code)
     except usage_error as error:
         code = _fail(error.format_message(), "usage")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("Interrupted.", "interrupted", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
+    except OSError as error:  # what reads stdout has gone (`| head`), or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = error.filename or "stdout"
+        gone = isinstance(error, BrokenPipeError)
+        code = 0 if gone else _fail(f"{place} must be readable or writable. {error.strerror}.", "system")
     sys.exit(code)
 
 

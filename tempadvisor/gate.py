@@ -53,7 +53,11 @@ def check_finite(logits: Floats, where: str) -> None:
         return
     bad = int((~finite).sum())
     kinds = "NaN" if np.isnan(logits).any() else "infinity"
-    hint = "-inf stands for masked or clipped classes" if np.isneginf(logits).any() else "half precision overflowed?"
+    hint = (
+        "-inf stands for masked or clipped classes"
+        if np.isneginf(logits).any()
+        else "perhaps half precision overflowed"
+    )
     raise InputError(
         f"logits must be finite. Got {bad} of {logits.size} values that are {kinds} or not finite ({where}): {hint}. "
         f"{_RAW}",

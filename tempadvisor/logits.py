@@ -270,7 +270,8 @@ def _names(found: Iterable[str], path: Path) -> tuple[str, str | None]:
     """Return the names of logits and labels in a file that holds the arrays `found`."""
     found = list(found)
     if "logits" not in found:
-        held = ", ".join(sorted(found)) or "nothing"
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        held = ", ".join(sorted(found)[:5]) + more or "nothing"
         near = did_you_mean("logits", found) if found else ""
         near = f"{near[:-1]} (rename it)?" if "mean" in near else ""
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from tempadvisor.documents import load_profile
@@ -11,6 +12,7 @@ from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import demo_path
 
 LOGITS_SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
+MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".pt2", ".onnx")
 
 
 def profile_of(
@@ -34,23 +36,32 @@ def profile_of(
         progress: called with the samples read so far and the samples there are.
 
     Raises:
-        UsageError: `teacher` and `data` do not go together.
+        UsageError: the arguments do not go together.
         InputError: a file or array is not what it should be.
     """
-    path = Path(teacher)
-    stored = path.suffix.lower() in (".json", *LOGITS_SUFFIXES) and model is None
-    if stored and data is not None:
+    if not teacher:
+        raise UsageError("TEACHER must be a file or a model. Got an empty text. Name one.", code="nothing_given")
+    path, suffix = Path(teacher), Path(teacher).suffix.lower()
+    saved = suffix == ".json"
+    stored = suffix in LOGITS_SUFFIXES and model is None
+    if (saved or stored) and data is not None:
         raise UsageError(
             f"--data goes with a model. Got it beside {teacher}, which holds logits already. "
             "Leave --data out, or name the model of a checkpoint with --model.",
             code="contradiction",
         )
-    if stored and path.suffix.lower() == ".json":
-        return load_profile(path)
+    if saved and (model is not None or read_all):
+        raise UsageError(
+            f"{'--all' if read_all else '--model'} must be left out for a saved profile: it is not measured again. "
+            f"Got {teacher}.",
+            code="contradiction",
+        )
+    if saved:
+        return on_inputs(load_profile(path), logits_from)
 
     from tempadvisor.profiling import profile
 
-    if stored:
+    if stored or (data is None and suffix not in MODEL_SUFFIXES and _exists(path)):
         return profile(path, logits_from=logits_from, read_all=read_all, progress=progress)
     if data is None:
         raise UsageError(
@@ -87,6 +98,34 @@ def _live(
         read_all=read_all,
         progress=progress,
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for a file
+        return False
+
+
+def on_inputs(profile: TeacherProfile, logits_from: str | None) -> TeacherProfile:
+    """Return a profile whose inputs are known to be `logits_from`, with the notices that follow.
+
+    Raises:
+        UsageError: the profile says otherwise.
+    """
+    if logits_from in (None, profile.logits_from):
+        return profile
+    if profile.logits_from is not None:
+        raise UsageError(
+            f"logits_from must be {profile.logits_from}, as the profile of {profile.teacher} says. "
+            f"Got {logits_from}. Leave it out.",
+            code="contradiction",
+        )
+    from tempadvisor.gate import trust_notices
+
+    top = profile.curve_at(1.0, profile.top1_probability)
+    known = [notice for notice in profile.warnings if notice.code not in ("one_hot", "logits_from_unknown")]
+    return dataclasses.replace(profile, logits_from=logits_from, warnings=(*known, *trust_notices(top, logits_from)))
 
 
 def demo_profile() -> TeacherProfile:
