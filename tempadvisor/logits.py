@@ -11,6 +11,7 @@ import json
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -182,7 +183,9 @@ def _labels(labels: Array, n_samples: int, where: str) -> Rows:
             "Check that both come from the same run.",
             code="labels_length",
         )
-    if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and np.all(labels == np.floor(labels))):
+    if labels.dtype.kind not in "iu" and not (
+        labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all()
+    ):
         raise InputError(
             f"labels must be whole numbers. Got {labels.dtype} values ({where}). Give class numbers from 0.",
             code="labels_not_whole",
@@ -206,7 +209,9 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
         version = np.lib.format.read_magic(file)
         reader = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(file)
-    except ValueError:
+        if min(shape, default=0) < 0:
+            raise ValueError(shape)
+    except (ValueError, TypeError, SyntaxError, OverflowError, tokenize.TokenError):
         raise InputError(
             f"{where} must be a complete .npy array. Its header cannot be read. Write it again with np.save.",
             code="broken_file",
@@ -335,7 +340,8 @@ def _safetensors_header(text: bytes, path: Path) -> Mapping[str, Any]:
         for name, entry in entries.items():
             if name != "__metadata__":
                 whole = [*entry["shape"], *entry["data_offsets"]]
-                if not all(isinstance(n, int) and n >= 0 for n in whole) or len(entry["data_offsets"]) != 2:
+                typed = isinstance(entry["dtype"], str) and all(isinstance(n, int) and n >= 0 for n in whole)
+                if not typed or len(entry["data_offsets"]) != 2:
                     raise ValueError(name)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         _broken(path)
@@ -376,7 +382,7 @@ def _open_csv(path: Path) -> StoredLogits:
         label_column = next((names.index(n) for n in _LABEL_NAMES if n in names), None) if has_header else None
         if not has_header:
             file.seek(0)
-        offsets, labels = _csv_index(file, path, len(names), label_column, 2 if has_header else 1)
+        offsets, lines, labels = _csv_index(file, path, len(names), label_column, 2 if has_header else 1)
     n_columns = len(names) - (label_column is not None)
     kept = [i for i in range(len(names)) if i != label_column]
 
@@ -385,7 +391,7 @@ def _open_csv(path: Path) -> StoredLogits:
         with path.open("rb") as file:
             for i, row in enumerate(rows):
                 file.seek(offsets[row])
-                block[i] = _csv_numbers(file.readline(), kept, f"{path}, sample {row}")
+                block[i] = _csv_numbers(file.readline(), kept, f"{path}, line {lines[row]}")
         return block
 
     checked = None if label_column is None else _labels(labels, len(offsets), str(path))
@@ -402,8 +408,8 @@ def _is_number(text: str) -> bool:
 
 def _csv_index(
     file: IO[bytes], path: Path, n_columns: int, label_column: int | None, line: int
-) -> tuple[Rows, Array]:
-    offsets, labels, position = [], [], file.tell()
+) -> tuple[Rows, Rows, Array]:
+    offsets, lines, labels, position = [], [], [], file.tell()
     for number, text in enumerate(file, line):
         if text.strip():
             got = text.count(b",") + 1
@@ -413,11 +419,12 @@ def _csv_index(
                     code="ragged_rows",
                 )
             offsets.append(position)
+            lines.append(number)
             if label_column is not None:
                 cell = [text.split(b",")[label_column]]
                 labels.append(_csv_numbers(cell[0], [0], f"{path}, line {number}")[0])
         position += len(text)
-    return np.array(offsets, np.int64), np.array(labels)
+    return np.array(offsets, np.int64), np.array(lines, np.int64), np.array(labels)
 
 
 def _csv_numbers(text: bytes, kept: list[int], where: str) -> Array:
