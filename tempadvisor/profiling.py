@@ -31,7 +31,7 @@ from tempadvisor.measures import (
     spike_temperature,
 )
 from tempadvisor.records import LOGITS_FROM, Notice, TeacherProfile
-from tempadvisor.tally import THREADS, Tally, grid_for
+from tempadvisor.tally import PILOT_ROWS, THREADS, Tally, grid_for
 
 TOLERANCE = 0.006
 _BLOCK_VALUES = 1 << 21
@@ -50,12 +50,16 @@ class Block(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """Blocks of logits from `where`; `n_available` samples in all where known; adaptive if their order is random."""
+    """Blocks of logits from `where`; `n_available` samples in all where known; adaptive if their order is random.
+
+    `pilot` holds a few random rows, where they can be had before the first block.
+    """
 
     blocks: Iterator[Block]
     where: str
     n_available: int | None
     adaptive: bool
+    pilot: Floats | None = None
 
 
 def profile(
@@ -131,9 +135,11 @@ def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tup
                 gate.check_labels(labels, logits.shape[1], stream.where)
             if tally is None:
                 gate.check_size(stream.n_available or len(logits), logits.shape[1], stream.where)
+                pilot = logits if stream.pilot is None else stream.pilot
                 gate.check_finite(logits, stream.where)
+                gate.check_finite(pilot, stream.where)
                 notices.extend(gate.check_meaning(logits, stream.where))
-                tally = Tally(logits.shape[1], grid_for(logits), stream.where, labelled=labels is not None)
+                tally = Tally(logits.shape[1], grid_for(pilot), stream.where, labelled=labels is not None)
             tally.add(logits, labels, pool)
             if progress:
                 progress(tally.n_samples, stream.n_available)
@@ -220,16 +226,18 @@ def _record(
 def _stored_stream(stored: StoredLogits, seed: int, read_all: bool) -> Stream:
     gate.check_size(stored.n_samples, stored.n_classes, stored.where)
     rows = min(max(_BLOCK_VALUES // stored.n_classes, 64), 2048)
+    rng = np.random.default_rng(seed)
+    pilot = stored.read(rng.integers(stored.n_samples, size=min(PILOT_ROWS, stored.n_samples)))
     order = np.arange(stored.n_samples)
     if not read_all:
-        np.random.default_rng(seed).shuffle(order)
+        rng.shuffle(order)
 
     def blocks() -> Iterator[Block]:
         for start in range(0, len(order), rows):
             chosen = np.sort(order[start : start + rows])
             yield Block(stored.read(chosen), None if stored.labels is None else stored.labels[chosen])
 
-    return Stream(blocks(), stored.where, stored.n_samples, not read_all)
+    return Stream(blocks(), stored.where, stored.n_samples, not read_all, pilot)
 
 
 # a live teacher ------------------------------------------------------------------------------------------------

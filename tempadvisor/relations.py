@@ -16,6 +16,7 @@ import numpy as np
 from tempadvisor.measures import Floats, Split, Whole
 
 MAX_CLASSES = 4096  # a matrix of classes by classes stays below 150 MB
+_LIMIT = 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class ClassMargins:
 
         With few samples a class, noise spreads the d_ij, and classes look more alike than they are. In
         d_ij = d + a_i + a_j + e_ij, the a_i and the e_ij are shrunk to the variance that is left when that of their
-        noise, known from the spread of samples within classes, is taken out.
+        noise, known from the spread of samples within classes, is taken out; no e_ij is moved by more than half of
+        its standard error, so that a few classes truly alike stay so.
         """
         seen = np.flatnonzero(self.counts)
         n, others = len(seen), len(self.counts) - 1
@@ -90,7 +92,9 @@ class ClassMargins:
             level = (found.sum(axis=1) / (n - 1) - mean) * (n - 1) / (n - 2)
             found -= mean + level[:, None] + level
             np.fill_diagonal(found, 0.0)
-            found *= _kept(float(np.einsum("ij->", found * found)) / (n * (n - 1)), shape_noise)
+            kept = _kept(float(np.einsum("ij->", found * found)) / (n * (n - 1)), shape_noise)
+            limit = _LIMIT * math.sqrt(max(shape_noise, 0.0))
+            found -= np.clip((1 - kept) * found, -limit, limit)
             level *= _kept(float((level**2).mean()), level_noise)
             found += mean + level[:, None] + level
         np.fill_diagonal(found, 0.0)

@@ -31,7 +31,7 @@ from tempadvisor.relations import MAX_CLASSES, ClassMargins, MarginSums, Relatio
 
 _SLICE_VALUES = 1 << 19  # small enough for a core's cache, large enough for threads
 _OCTAVES = tuple(2.0**k for k in range(-7, 11))  # softness temperatures are looked for in 1/128 to 1024
-_PILOT_ROWS = 256
+PILOT_ROWS = 256
 _MARGIN = 2  # steps of the grid beyond the temperatures that the first rows ask for
 THREADS = min(os.cpu_count() or 1, 16)
 
@@ -40,10 +40,10 @@ def grid_for(logits: Floats) -> tuple[float, ...]:
     """Return the temperatures to measure: `TEMPERATURES`, and as many steps more as the softness levels need.
 
     Args:
-        logits: (N, C), a first block; its first rows decide.
+        logits: (N, C), finite rows that stand for all.
     """
-    first_rows = logits[:_PILOT_ROWS]
-    curve = softness(split(first_rows, first_rows.argmax(axis=1)), _OCTAVES).entropy.mean(axis=0)
+    pilot = logits[:: max(len(logits) // PILOT_ROWS, 1)]
+    curve = softness(split(pilot, pilot.argmax(axis=1)), _OCTAVES).entropy.mean(axis=0)
     wanted = np.array([SOFTNESS_LEVELS[0], SOFTNESS_LEVELS[-1]]) * math.log(logits.shape[1])
     low, high = np.interp(wanted, curve, np.log2(_OCTAVES))
     first = min(4 * math.log2(TEMPERATURES[0]), max(4 * low - _MARGIN, 4 * math.log2(_OCTAVES[0])))
