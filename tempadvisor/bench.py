@@ -62,6 +62,7 @@ class Samples(NamedTuple):
     test: tuple[Tensor, Tensor]
     teacher_train: tuple[Tensor, Tensor]
     n_classes: int
+    dataset: str
     source: str
     flip: bool
 
@@ -242,7 +243,7 @@ def _row(
         seed=job.seeds[i],
         temperature=job.temperatures[j],
         source=samples.source,
-        dataset=curve.bench.dataset,
+        dataset=samples.dataset,
         teacher=teacher.name,
         teacher_hash=facts.hash,
         setup=setup,
@@ -313,6 +314,7 @@ def _samples(curve: Curve) -> Samples:
         test=pick(own.test, data.labels),
         teacher_train=pick(wide.train[:n_teacher], noisy),
         n_classes=data.n_classes,
+        dataset=data.name,
         source=data.source,
         flip=data.flip,
     )

@@ -12,7 +12,7 @@
     dataset = "sklearn/digits"       # keys with one value hold for the whole design
     student = "mlp-64"
     teacher = "confident"
-    sample = 8                       # so many setups of the product, drawn with sample_seed; without it all
+    sample = 8                       # setups drawn with sample_seed, each level equally often; without it all
     [design.axes]
     n_train = [300, 1000]
     recipe = [{optimizer = "sgd", lr = 0.05}, {optimizer = "adamw", lr = 0.01}]    # keys that move together
@@ -26,6 +26,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import random
 import tomllib
 from collections.abc import Mapping
@@ -184,16 +185,29 @@ def _settings(design: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
                 f"axis {name} must be a list with at least one level. Got {levels!r} ({where}).", code="empty_axis"
             )
     levels = [[lv if isinstance(lv, dict) else {name: lv} for lv in levels] for name, levels in axes.items()]
-    product = list(itertools.product(*levels))
-    sample = design.get("sample", len(product))
-    if type(sample) is not int or not 1 <= sample <= len(product):
+    size = math.prod(map(len, levels))
+    sample = design.get("sample", size)
+    if type(sample) is not int or not 1 <= sample <= size:
         raise UsageError(
-            f"sample must be from 1 to {len(product)}, the size of the product. Got {sample!r} ({where}).",
+            f"sample must be from 1 to {size}, the size of the product. Got {sample!r} ({where}).",
             code="bad_suite",
         )
-    if sample < len(product):
-        product = random.Random(design.get("sample_seed", 0)).sample(product, sample)
-    return [fixed | {k: v for level in combination for k, v in level.items()} for combination in product]
+    rows = (
+        list(itertools.product(*levels))
+        if sample == size
+        else _balanced(levels, sample, design.get("sample_seed", 0))
+    )
+    return [fixed | {k: v for level in combination for k, v in level.items()} for combination in rows]
+
+
+def _balanced(levels: list[list[Any]], n: int, seed: int) -> list[tuple[Any, ...]]:
+    """Return n settings in which every level of an axis stands equally often, give or take one; repeats are redrawn."""
+    rng = random.Random(seed)
+    rows: list[tuple[Any, ...]] = []
+    while len(rows) < n:
+        columns = [rng.sample([axis[i % len(axis)] for i in range(n)], n) for axis in levels]
+        rows += [row for row in zip(*columns, strict=True) if row not in rows][: n - len(rows)]
+    return rows
 
 
 def _curve(keys: Mapping[str, Any], teachers: Mapping[str, Teacher], where: str) -> Curve:

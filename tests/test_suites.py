@@ -126,6 +126,15 @@ def test_a_sample_is_decided_by_its_seed(tmp_path: Path):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_sample_has_every_level_equally_often(tmp_path: Path):
+    axes = "batch_size = [8, 16, 32, 64]\nkd_weight = [0.1, 0.5, 0.9]\n"
+    text = SUITE.replace("kd_weight = 0.9", "").replace("[design.axes]", "sample = 12\n[design.axes]") + axes
+    setups = [curve.setup for curve in read_suite(suite(tmp_path, text)).curves]
+    for field, times in (("batch_size", 3), ("kd_weight", 4), ("optimizer", 6)):
+        values = [getattr(setup, field) for setup in setups]
+        assert {values.count(value) for value in values} == {times}
+
+
 @pytest.mark.parametrize("text", [SUITE, LOOP], ids=["batched", "loop"])
 def test_rows_are_paired_complete_and_the_same_in_every_order_of_events(tmp_path: Path, text: str):
     file, whole, cut = suite(tmp_path, text), tmp_path / "whole.csv", tmp_path / "cut.csv"
