@@ -10,6 +10,7 @@ import inspect
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,13 +106,14 @@ def _setup_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(column: Column) -> inspect.Parameter:
     spec = column.spec
-    option = typer.Option(column.flag, help=spec.help, metavar=_metavar(column), show_default=False)
+    option = typer.Option(column.flag, help=spec.help, metavar=_choices(column, "|"), show_default=False)
     hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
     return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
-def _metavar(column: Column) -> str | None:
-    return "|".join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
+def _choices(column: Column, separator: str) -> str | None:
+    """Return what stands after a flag: its choices, or the kind of value it takes."""
+    return separator.join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
 
 
 @app.callback(invoke_without_command=True)
@@ -175,8 +177,7 @@ def recommend(
     def layout() -> str:
         from tempadvisor import render
 
-        named = ["--demo"] if demo else [teacher] if teacher else []
-        named += [word for flag, value in (("--data", data), ("--model", model)) if value for word in (flag, value)]
+        named = ["--demo"] if demo else _named(teacher, data, model)
         return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
 
     _show(advice, as_json, layout)
@@ -221,27 +222,32 @@ def profile(
     def layout() -> str:
         from tempadvisor import render
 
-        return render.profile(measured)
+        named = [output] if output else _named(teacher, data, model)
+        return render.profile(measured, next_command=shlex.join(["tempadvisor", "recommend", *named]))
 
     _show(measured, as_json, layout)
 
 
+def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:
+    """Return the words that name a teacher."""
+    flags = (("--data", data), ("--model", model))
+    return [word for word in (teacher, *(part for flag in flags if flag[1] for part in flag)) if word]
+
+
 def _next_command(advice: Recommendation, named: list[str]) -> str:
     """Return the command that would improve the answer most: the same, with the unknown that moves it most."""
-    import shlex
-
     words = ["tempadvisor", "recommend", *named]
     for column in SETUP_COLUMNS:
         value = getattr(advice.setup, column.name)
         if isinstance(value, bool):
             words.append(column.flag.split("/")[0 if value else 1])
         elif value is not None:
-            words += [column.flag, f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [column.flag, f"{value:.12g}" if isinstance(value, float) else str(value)]
     known = {column.name: column for column in SETUP_COLUMNS}
     if not advice.unknown:
         return shlex.join([*words, "--explain"])
     column = known[advice.unknown[0].name]
-    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_metavar(column)}")
+    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_choices(column, '/')}")
 
 
 def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
@@ -257,12 +263,13 @@ def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
 def main() -> None:
     """Run the command line; each error becomes one line on stderr and exit code 2."""
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # Typer vendors Click and does not export its own
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # a closed stream is None
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a console without bars and arrows shows question marks
         code = app(standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except TempAdvisorError as error:
         code = _fail(str(error), error.code)
     except usage_error as error:

@@ -11,7 +11,6 @@ import itertools
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -19,11 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tempadvisor.errors import one_line
-from tempadvisor.records import Estimate, LossContract, Recommendation, TeacherProfile
+from tempadvisor.records import Estimate, LossContract, Notice, Reason, Recommendation, TeacherProfile
 
 BARS = " ▁▂▃▄▅▆▇█"
 ARROWS = {"raises": "↑", "lowers": "↓", "none": "·"}
 COLORS = {"use": "green", "indifferent": "cyan", "kd_may_hurt": "yellow", "unknown": "yellow"}
+WIDTH = 100
 PLOT_LOW, PLOT_HIGH, PLOT_STEPS = 0.5, 64.0, 43
 
 
@@ -38,36 +38,37 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
         _plot(advice),
         Text(),
         Text("Why", style="bold"),
-        *(_reason(reason, explain) for reason in advice.reasons[:shown]),
+        _reasons(advice.reasons[:shown], explain),
     ]
     if len(advice.reasons) > shown:
-        parts.append(Text(f"  … {len(advice.reasons) - shown} more with --explain", style="dim"))
+        parts.append(Text(f"  {len(advice.reasons) - shown} more with --explain", style="dim"))
     if advice.warnings:
-        parts += [Text(), Text("Mind", style="bold yellow")]
-        parts += [_indented("!", Text(one_line(notice.text)), "yellow") for notice in advice.warnings]
+        parts += [Text(), *_warnings(advice.warnings)]
     if advice.unknown:
         parts += [Text(), _unknown(advice, len(advice.unknown) if explain else 3)]
     if explain:
         parts += [Text(), *_details(advice)]
-    parts += [Text(), Text.assemble(("Next  ", "bold"), next_command)]
     title = f"Temperature {advice.temperature:.2g}"
-    return _text(
-        Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
-    )
+    panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
+    return _text(panel, next_command)
 
 
-def _text(layout: RenderableType) -> str:
-    """Return what a rich layout looks like on this terminal, or in 100 plain columns where there is none."""
-    terminal = sys.stdout.isatty()
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 100, highlight=False)
-    with console.capture() as capture:
-        console.print(layout)
-    return capture.get().rstrip("\n")
-
-
-def profile(measured: TeacherProfile) -> str:
+def profile(measured: TeacherProfile, *, next_command: str) -> str:
     """Lay out what was measured of a teacher."""
-    return _text(_profile(measured))
+    return _text(_profile(measured), next_command)
+
+
+def _text(panel: RenderableType, next_command: str) -> str:
+    """Return what a panel looks like on this terminal, or in 100 plain columns where there is none.
+
+    The next command stands below the panel on a line of its own, so that it can be copied.
+    """
+    terminal = sys.stdout.isatty()
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else WIDTH, highlight=False)
+    with console.capture() as capture:
+        console.print(panel, width=min(console.width, WIDTH))
+        console.print(Text.assemble(("Next: ", "bold"), one_line(next_command)), soft_wrap=True)
+    return capture.get().rstrip("\n")
 
 
 def _profile(measured: TeacherProfile) -> RenderableType:
@@ -87,25 +88,25 @@ def _profile(measured: TeacherProfile) -> RenderableType:
         )
     parts: list[RenderableType] = [table, Text(), curves]
     if measured.warnings:
-        parts += [Text(), Text("Mind", style="bold yellow")]
-        parts += [_indented("!", Text(one_line(notice.text)), "yellow") for notice in measured.warnings]
+        parts += [Text(), *_warnings(measured.warnings)]
     return Panel(Group(*parts), title="Teacher profile", title_align="left", padding=(1, 2))
 
 
-def loss_formula(contract: LossContract, temperature: float) -> str:
-    """Return the loss, with its numbers, as one would write it in a paper.
+def loss_formula(contract: LossContract, temperature: float) -> tuple[str, str]:
+    """Return the loss, with its numbers, as one would write it in a paper, and what its letters stand for.
 
-    >>> loss_formula(LossContract(kd_weight=0.9), 4)
-    'L = 0.1 CE(z_s, y) + 0.9 T² KL(softmax(z_t/T) ‖ softmax(z_s/T)), T = 4, KL averaged over the batch'
+    >>> for line in loss_formula(LossContract(kd_weight=0.9), 4):
+    ...     print(line)
+    L = 0.1 CE(y, z_s) + 0.9 T² KL(p_t ‖ p_s)
+    p = softmax(z/T), T = 4, KL averaged over the batch
     """
     squared = " T²" if contract.t_squared else ""
-    logits = ("ẑ_t", "ẑ_s") if contract.standardized else ("z_t", "z_s")
-    averaged = "over the batch" if contract.reduction == "batchmean" else "over batch and classes"
-    hard = f"{contract.hard:g} CE(z_s, y) + " if contract.hard else ""
-    scored = ", ẑ = logits z-scored per sample" if contract.standardized else ""
+    hard = f"{contract.hard:g} CE(y, z_s) + " if contract.hard else ""
+    logits, scored = ("ẑ", ", ẑ = z standardized per sample") if contract.standardized else ("z", "")
+    averaged = "the batch" if contract.reduction == "batchmean" else "batch and classes"
     return (
-        f"L = {hard}{contract.kd_weight:g}{squared} KL(softmax({logits[0]}/T) ‖ softmax({logits[1]}/T)), "
-        f"T = {temperature:g}, KL averaged {averaged}{scored}"
+        f"L = {hard}{contract.kd_weight:g}{squared} KL(p_t ‖ p_s)",
+        f"p = softmax({logits}/T), T = {temperature:g}{scored}, KL averaged over {averaged}",
     )
 
 
@@ -122,11 +123,11 @@ def _facts(advice: Recommendation) -> Table:
     gains = advice.expected_gain
     table.add_row(
         "Gain",
-        f"{_points(gains['over_t4'])} over T=4, {_points(gains['over_t1'])} over T=1, "
-        f"{_points(gains['over_no_kd'])} over no KD",
+        f"over T=4 {_points(gains['over_t4'])}, T=1 {_points(gains['over_t1'])}, "
+        f"no KD {_points(gains['over_no_kd'])} pp",
     )
     table.add_row("Confidence", f"{advice.confidence} ({_basis(advice)})")
-    table.add_row("Loss", Text(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}"))))
+    table.add_row("Loss", Text("\n".join(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}")))))
     weights = ", ".join(
         f"{option.kd_weight:g} → T={option.temperature:.2g}{' (best pair)' if option.best else ''}"
         for option in advice.kd_weights
@@ -148,7 +149,7 @@ def _basis(advice: Recommendation) -> str:
 
 def _points(estimate: Estimate) -> str:
     """Write an accuracy fraction in percentage points, with its standard deviation."""
-    return f"{100 * estimate.mean:+.1f} ± {100 * estimate.std:.1f} pp"
+    return f"{100 * estimate.mean:+.1f} ± {100 * estimate.std:.1f}"
 
 
 def _plot(advice: Recommendation) -> Table:
@@ -163,28 +164,27 @@ def _plot(advice: Recommendation) -> Table:
     if advice.profile:
         top = math.log(advice.profile.n_classes)
         softness = [advice.profile.curve_at(t, advice.profile.entropy_nats) / top for t in grid]
-        table.add_row("Softness", Text(f"{_bars(softness, 0, 1)}  0 to 1 of log K", style="magenta"))
+        table.add_row("Softness", Text(f"{_bars(softness, 0, 1)}  entropy, 0 to log K", style="magenta"))
     line = Text(_bars(accuracy, floor, 0.0), style="green")
     low, high = advice.interval
     for i, temperature in enumerate(grid):
         if not low / 1.02 <= temperature <= high * 1.02:
             line.stylize("dim", i, i + 1)
     table.add_row("Accuracy", line.append(f"  {100 * floor:.1f} to 0 pp", style="default"))
-    table.add_row("T", _axis(advice.temperature))
+    table.add_row("T", Text(_axis(), style="dim"))
+    here = min(max(_place(advice.temperature), 0), PLOT_STEPS - 1)
+    table.add_row("", Text(f"{' ' * here}▲ {advice.temperature:.2g}", style="bold"))
     return table
 
 
-def _axis(temperature: float) -> Text:
+def _axis() -> str:
+    """Return the labels of the T axis, each beginning below the bar of its temperature."""
     cells = [" "] * PLOT_STEPS
     for mark in (0.5, 1, 2, 4, 8, 16, 32, 64):
         label = f"{mark:g}"
         place = min(_place(mark), PLOT_STEPS - len(label))
         cells[place : place + len(label)] = label
-    here = min(max(_place(temperature), 0), PLOT_STEPS - 1)
-    cells[here] = "▲"
-    axis = Text("".join(cells), style="dim")
-    axis.stylize("bold not dim", here, here + 1)
-    return axis
+    return "".join(cells)
 
 
 def _place(temperature: float) -> int:
@@ -208,12 +208,23 @@ def _bars(values: Sequence[float], low: float, high: float) -> str:
     return "".join(BARS[round(share * (len(BARS) - 1))] for share in shares)
 
 
-def _reason(reason: Any, explain: bool) -> RenderableType:
-    text = Text(reason.text)
-    moved = f" {2**reason.octaves:.2g}×" if reason.effect != "none" else ""
-    detail = f"{moved} [{reason.id}, {reason.source}, grade {reason.grade}]" if explain else f"{moved} [{reason.id}]"
-    text.append(detail, style="dim")
-    return _indented(ARROWS[reason.effect], text, "bold")
+def _reasons(reasons: Sequence[Reason], explain: bool) -> Table:
+    """List the reasons: which way each moves T, by what factor, and why."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for reason in reasons:
+        moved = f" ×{2**reason.octaves:.2f}" if reason.effect != "none" else ""
+        text = Text(reason.text)
+        detail = f" [{reason.id}, {reason.source}, grade {reason.grade}]" if explain else f" [{reason.id}]"
+        table.add_row(f"  {ARROWS[reason.effect]}{moved}", text.append(detail, style="dim"))
+    return table
+
+
+def _warnings(notices: Sequence[Notice]) -> Iterable[RenderableType]:
+    yield Text("Warnings", style="bold yellow")
+    for notice in notices:
+        yield _indented("!", Text(one_line(notice.text)), "yellow")
 
 
 def _indented(mark: str, text: Text, style: str) -> Table:
@@ -225,9 +236,11 @@ def _indented(mark: str, text: Text, style: str) -> Table:
 
 
 def _unknown(advice: Recommendation, shown: int) -> Text:
-    names = ", ".join(f"--{u.name.replace('_', '-')} ({2**u.octaves:.1f}×)" for u in advice.unknown[:shown])
-    text = Text("Would narrow it most  ", style="bold")
-    return text.append(names, style="not bold")
+    flags = [f"--{unknown.name.replace('_', '-')}" for unknown in advice.unknown[:shown]]
+    factors = [f"{2**unknown.octaves:.1f}×" for unknown in advice.unknown[:shown]]
+    factors[0] = f"T moves up to {factors[0]}"
+    names = ", ".join(f"{flag} ({factor})" for flag, factor in zip(flags, factors, strict=True))
+    return Text.assemble(("Would narrow it most  ", "bold"), names)
 
 
 def _details(advice: Recommendation) -> Iterable[RenderableType]:
@@ -250,44 +263,39 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
 
 
 def _profile_rows(measured: TeacherProfile) -> Iterable[tuple[str, str]]:
+    errors = measured.std_errors
+
+    def number(value: float | None, name: str = "") -> str:
+        spread = f" ± {errors[name]:.2g}" if name in errors else ""
+        return "unknown" if value is None else f"{value:.3g}{spread}"
+
     of = f" of {measured.n_available:,}" if measured.n_available else ""
     yield "Teacher", one_line(measured.teacher)
-    yield "Samples", f"{measured.n_samples:,}{of}, from {measured.logits_from or 'unknown inputs'}"
+    yield "Samples", f"{measured.n_samples:,}{of}, from {measured.logits_from or 'unknown'} inputs"
     yield "Classes", f"{measured.n_classes:,}"
     half = dict(zip(measured.softness_levels, measured.softness_temperatures, strict=True)).get(0.5)
     if half is not None:
-        yield "Half soft at", f"T = {half:.3g} (mean entropy is half of log K)"
+        yield "Half soft at", f"T = {number(half, 'softness_temperature_0.5')}, where mean entropy is half of log K"
     if measured.spike_temperature is not None:
-        yield "Top prob. 1/2 at", f"T = {measured.spike_temperature:.3g} (closed form)"
+        yield "Half sure at", f"T = {number(measured.spike_temperature)}, where mean top probability is about 1/2"
     yield (
         "Logits",
-        (
-            f"std {measured.logit_std:.3g}, highest minus second {measured.margin:.3g}, "
-            f"highest minus the others {measured.top_gap:.3g} (their std {measured.rest_std:.3g})"
-        ),
+        f"std {number(measured.logit_std, 'logit_std')}, highest minus second {number(measured.margin, 'margin')}, "
+        f"highest minus the others {number(measured.top_gap, 'top_gap')} "
+        f"(their std {number(measured.rest_std, 'rest_std')})",
     )
     if measured.granularity is not None:
+        related = "unknown" if measured.related_mass is None else f"{measured.related_mass:.0%}"
         yield (
             "Classes alike",
-            (
-                f"granularity {measured.granularity:.3f} nats, {_or_unknown(measured.confusable_classes)} confusable "
-                f"classes each, {_or_unknown(measured.related_mass)} of the non-target mass on related classes, "
-                f"block structure {_or_unknown(measured.block_structure)}"
-            ),
+            f"granularity {number(measured.granularity)} nats, {number(measured.confusable_classes)} confusable "
+            f"classes each, {related} of the non-target mass on related classes, "
+            f"block structure {number(measured.block_structure)}",
         )
     if measured.accuracy is not None:
         yield (
             "Against labels",
-            (
-                f"accuracy {measured.accuracy:.4f}, NLL {_or_unknown(measured.nll_nats)} nats, calibration error "
-                f"{_or_unknown(measured.calibration_error)}, calibration temperature "
-                f"{_or_unknown(measured.calibration_temperature)}"
-            ),
+            f"accuracy {number(measured.accuracy, 'accuracy')}, NLL {number(measured.nll_nats, 'nll_nats')} nats, "
+            f"calibration error {number(measured.calibration_error)}, "
+            f"calibration temperature {number(measured.calibration_temperature)}",
         )
-    errors = ", ".join(f"{name} {value:.2g}" for name, value in sorted(measured.std_errors.items()))
-    if errors:
-        yield "Standard errors", errors
-
-
-def _or_unknown(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
