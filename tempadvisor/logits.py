@@ -7,33 +7,22 @@ indexed by line. Nothing is ever unpickled. What the numbers mean is not judged 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-import struct
-import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tempadvisor.arrays import Array, Stored, npy_array, npz_arrays, safetensors_arrays
 from tempadvisor.errors import InputError, OutOfScopeError, did_you_mean
 
-Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 
 SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 _LABEL_NAMES = ("labels", "label")
 _TAKE = "Save them with np.savez(path, logits=logits, labels=labels)."
-_SAFETENSORS_DTYPES = {
-    "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "BOOL": "|b1",
-    "I8": "|i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,86 +182,26 @@ def _labels(labels: Array, n_samples: int, where: str) -> Rows:
     return labels.astype(np.int64)
 
 
-# .npy ----------------------------------------------------------------------------------------------------------
-
-
-def _truncated(where: str, wanted: int, got: int) -> InputError:
-    return InputError(
-        f"{where} must be complete: its header announces {wanted} bytes. Got {got}. Copy or write it again.",
-        code="truncated",
-    )
-
-
-def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of a .npy stream: shape, Fortran order and dtype, which is never an object."""
-    try:
-        version = np.lib.format.read_magic(file)
-        reader = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = reader(file)
-        if min(shape, default=0) < 0:
-            raise ValueError(shape)
-    except (ValueError, TypeError, SyntaxError, OverflowError, tokenize.TokenError):
-        raise InputError(
-            f"{where} must be a complete .npy array. Its header cannot be read. Write it again with np.save.",
-            code="broken_file",
-        ) from None
-    if dtype.hasobject:
-        raise InputError(
-            f"{where} must hold plain numbers. It holds pickled objects, which are never loaded. "
-            "Save a two-dimensional float array.",
-            code="pickled",
-        )
-    return shape, fortran, dtype
-
-
-def _map(file: Any, dtype: Any, offset: int, shape: tuple[int, ...], order: Any = "C") -> Array:
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(file, dtype, "r", offset, shape, order)
-
-
-def _map_npy(path: Path, start: int, size: int, where: str) -> Array:
-    """Map the .npy array that lies in `path` from byte `start` on and is `size` bytes long with its header."""
-    with path.open("rb") as file:
-        file.seek(start)
-        shape, fortran, dtype = _npy_header(file, where)
-        wanted = file.tell() - start + _n_bytes(shape, dtype)
-        if wanted > size:
-            raise _truncated(where, wanted, size)
-        return _map(path, dtype, file.tell(), shape, "F" if fortran else "C")
-
-
-def _n_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    count = dtype.itemsize
-    for length in shape:
-        count *= length
-    return count
-
-
 def _open_npy(path: Path) -> StoredLogits:
-    return _stored(_map_npy(path, 0, path.stat().st_size, str(path)), None, str(path))
-
-
-# .npz ----------------------------------------------------------------------------------------------------------
+    return _opened([npy_array(path)], path)
 
 
 def _open_npz(path: Path) -> StoredLogits:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            logits_name, labels_name = _names(members, path)
-            logits = _npz_member(path, archive, members[logits_name])
-            labels = None if labels_name is None else _npz_member(path, archive, members[labels_name])
-            return _stored(logits, labels, str(path))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, zlib.error):
-        raise InputError(
-            f"{path} must be a complete .npz file. It is truncated, encrypted or not a zip archive. Write it again.",
-            code="truncated",
-        ) from None
+    return _opened(npz_arrays(path, lambda found: _names(found, path)), path)
 
 
-def _names(found: Iterable[str], path: Path) -> tuple[str, str | None]:
-    """Return the names of logits and labels in a file that holds the arrays `found`."""
+def _open_safetensors(path: Path) -> StoredLogits:
+    arrays, metadata = safetensors_arrays(path, lambda found: _names(found, path))
+    return dataclasses.replace(_opened(arrays, path), metadata=metadata)
+
+
+def _opened(arrays: list[Stored], path: Path) -> StoredLogits:
+    labels = arrays[1].array if len(arrays) > 1 else None
+    return _stored(arrays[0].array, labels, str(path), bfloat16=arrays[0].bfloat16)
+
+
+def _names(found: Iterable[str], path: Path) -> list[str]:
+    """Return the names of logits and, if there are any, labels in a file that holds the arrays `found`."""
     found = list(found)
     if "logits" not in found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -283,91 +212,7 @@ def _names(found: Iterable[str], path: Path) -> tuple[str, str | None]:
             f"{path} must hold an array named logits and, if known, labels. It holds {held}. {near or _TAKE}",
             code="wrong_names",
         )
-    return "logits", next((name for name in _LABEL_NAMES if name in found), None)
-
-
-def _npz_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """Map an array of an .npz file; a compressed one is unpacked to a temporary file first."""
-    where = f"{info.filename} in {path}"
-    if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
-        with path.open("rb") as file:
-            file.seek(info.header_offset)
-            local = file.read(30)
-            name_length, extra_length = struct.unpack("<HH", local[26:30])
-        return _map_npy(path, info.header_offset + 30 + name_length + extra_length, info.file_size, where)
-    with archive.open(info) as member:
-        shape, fortran, dtype = _npy_header(member, where)
-        start, data = member.tell(), _n_bytes(shape, dtype)
-        if start + data != info.file_size:
-            raise _truncated(where, start + data, info.file_size)
-        free = shutil.disk_usage(tempfile.gettempdir()).free
-        if data > free // 2:
-            raise InputError(
-                f"{where} must fit half of the free disk to be unpacked. It needs {data:,} bytes of {free:,}. "
-                "Save it with np.savez instead of np.savez_compressed.",
-                code="too_large",
-            )
-        with tempfile.TemporaryFile() as unpacked:
-            shutil.copyfileobj(member, unpacked, 1 << 20)
-            unpacked.flush()
-            if unpacked.tell() != data:
-                raise _truncated(where, data, unpacked.tell())
-            return _map(unpacked, dtype, 0, shape, "F" if fortran else "C")
-
-
-# .safetensors --------------------------------------------------------------------------------------------------
-
-
-def _open_safetensors(path: Path) -> StoredLogits:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        length = int.from_bytes(head, "little")
-        if len(head) < 8 or length > size - 8:
-            raise _truncated(str(path), 8 + length, size)
-        entries = _safetensors_header(file.read(length), path)
-    logits_name, labels_name = _names((name for name in entries if name != "__metadata__"), path)
-    start = 8 + length
-    logits = _safetensors_array(path, entries[logits_name], start, size)
-    labels = None if labels_name is None else _safetensors_array(path, entries[labels_name], start, size)
-    stored = _stored(logits, labels, str(path), bfloat16=entries[logits_name]["dtype"] == "BF16")
-    return dataclasses.replace(stored, metadata=entries.get("__metadata__", {}))
-
-
-def _safetensors_header(text: bytes, path: Path) -> Mapping[str, Any]:
-    try:
-        entries = json.loads(text)
-        for name, entry in entries.items():
-            if name != "__metadata__":
-                whole = [*entry["shape"], *entry["data_offsets"]]
-                typed = isinstance(entry["dtype"], str) and all(isinstance(n, int) and n >= 0 for n in whole)
-                if not typed or len(entry["data_offsets"]) != 2:
-                    raise ValueError(name)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _broken(path)
-    return entries  # type: ignore[no-any-return]
-
-
-def _broken(path: Path) -> NoReturn:
-    raise InputError(
-        f"{path} must be a safetensors file. Its header cannot be read. Write it again with safetensors.",
-        code="broken_file",
-    )
-
-
-def _safetensors_array(path: Path, entry: Mapping[str, Any], start: int, size: int) -> Array:
-    if entry["dtype"] not in _SAFETENSORS_DTYPES:
-        raise InputError(
-            f"{path} must hold float16, bfloat16, float32 or float64 logits. Got {entry['dtype']}. Convert them.",
-            code="not_float",
-        )
-    dtype, shape = np.dtype(_SAFETENSORS_DTYPES[entry["dtype"]]), tuple(entry["shape"])
-    begin, end = entry["data_offsets"]
-    if end - begin != _n_bytes(shape, dtype):
-        _broken(path)
-    if start + end > size:
-        raise _truncated(str(path), start + end, size)
-    return _map(path, dtype, start + begin, shape)
+    return ["logits", *[name for name in _LABEL_NAMES if name in found][:1]]
 
 
 # .csv ----------------------------------------------------------------------------------------------------------
