@@ -201,7 +201,7 @@ def _settings(design: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 
 
 def _balanced(levels: list[list[Any]], n: int, seed: int) -> list[tuple[Any, ...]]:
-    """Return n settings in which every level of an axis stands equally often, give or take one; repeats are redrawn."""
+    """Return n settings in which every level of an axis stands equally often, but for redrawn repeats."""
     rng = random.Random(seed)
     rows: list[tuple[Any, ...]] = []
     while len(rows) < n:
