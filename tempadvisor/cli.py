@@ -255,9 +255,18 @@ def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
     if as_json:
         from tempadvisor.documents import to_json
 
-        print(to_json(record))
-        return
-    print(layout())
+        text = to_json(record)
+    else:
+        text = layout()
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # what reads stdout has gone (`| head`), which Typer would call a failure
+        _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    """Send what stdout still holds nowhere, so that it does not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -269,6 +278,8 @@ def main() -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a console without bars and arrows shows question marks
         code = app(standalone_mode=False)
+        if code == 130:  # Typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
     except TempAdvisorError as error:
         code = _fail(str(error), error.code)
@@ -276,11 +287,10 @@ def main() -> None:
         code = _fail(error.format_message(), "usage")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("Interrupted.", "interrupted", 130)
-    except OSError as error:  # what reads stdout has gone (`| head`), or the disk is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # the disk is full, say
+        _drop_stdout()
         place = error.filename or "stdout"
-        gone = isinstance(error, BrokenPipeError)
-        code = 0 if gone else _fail(f"{place} must be readable or writable. {error.strerror}.", "system")
+        code = _fail(f"{place} must be readable or writable. {error.strerror}. Check it.", "system")
     sys.exit(code)
 
 

@@ -203,7 +203,7 @@ def profile_from(mapping: Any, *, where: str) -> TeacherProfile:
     """
     hints = typing.get_type_hints(TeacherProfile)
     if not isinstance(mapping, dict):
-        problems = [f"Got {type(mapping).__name__}."]
+        problems = [f"Got {NAMES.get(type(mapping), 'one value')}."]
     elif mapping.keys() != hints.keys():
         missing, extra = sorted(hints.keys() - mapping.keys()), sorted(mapping.keys() - hints.keys())
         problems = [f"It lacks {', '.join(missing)}."] if missing else []
