@@ -227,6 +227,7 @@ def _row(
     sound = bool(np.isfinite(train_loss) and np.isfinite(val_loss))
     setup = dataclasses.replace(
         curve.setup,
+        batch_size=min(curve.setup.batch_size or 128, len(samples.train[1])),  # what a step really saw
         image_size=samples.train[0].shape[2],
         student_params=n_params,
         teacher_params=facts.n_params,

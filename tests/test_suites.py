@@ -177,6 +177,11 @@ def test_a_diverged_run_is_a_failed_row_with_its_reason(tmp_path: Path, text: st
     assert {(run.status, run.error) for run in failed} == {("FAILED", "diverged: the loss is not finite")}
 
 
+def test_a_row_tells_the_batch_that_a_step_really_saw(tmp_path: Path):
+    run_suite(suite(tmp_path, SUITE.replace("batch_size = 32", "batch_size = 512")), tmp_path / "runs.csv")
+    assert {run.setup.batch_size for run in read_runs(tmp_path / "runs.csv")} == {100}
+
+
 def test_a_dry_run_trains_and_writes_nothing(tmp_path: Path):
     plan = run_suite(suite(tmp_path), tmp_path / "runs.csv", dry_run=True)
     assert (plan.n_runs, plan.n_todo) == (12, 12)
