@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -645,9 +644,9 @@ class TestProcess:
     def test_control_c_in_the_middle_is_one_line(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "never.yaml")
         process = start("recommend", "--config", str(tmp_path / "never.yaml"))
-        time.sleep(2)  # it waits for the pipe's other end
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        with (tmp_path / "never.yaml").open("wb"):  # opens when the process reads, which then waits
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (130, b"", b"tempadvisor: Interrupted.\n")
 
     @pytest.mark.parametrize(
