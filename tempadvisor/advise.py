@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,10 @@ from tempadvisor.records import (
     WeightOption,
 )
 from tempadvisor.response import TOLERANCE, Belief, Response, believe, curves
-from tempadvisor.rules import Fired, RuleBook, Strength, load_rules
+from tempadvisor.rules import Fired, RuleBook, load_rules
+
+if TYPE_CHECKING:
+    from tempadvisor.rules import Strength
 
 TEMPERATURES = 2.0 ** np.arange(-1, 6 + 1e-9, 1 / 32)  # 0.5 to 64
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40, 64)

@@ -10,7 +10,6 @@ import itertools
 import json
 import math
 import os
-import tempfile
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -75,6 +74,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: the folder is missing or cannot be written to.
     """
+    import tempfile
+
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tempadvisor.records import LossContract, TeacherProfile, TrainingSetup
 
-Value = float | str | bool | NDArray[np.float64] | None
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # a fifth of the time of numpy itself
+
+    Value = float | str | bool | NDArray[np.float64] | None
 
 FEATURES: Mapping[str, str] = {
     "optimizer": "optimizer of the student",
@@ -48,7 +51,7 @@ FEATURES: Mapping[str, str] = {
 MIXED = ("mixup", "cutmix")
 SOFTNESS_LEVEL = 0.5
 # granularity (nats: mean log number of classes alike) that counts as plainly coarse and plainly fine
-COARSE_NATS, FINE_NATS = 0.0, 0.5
+COARSE_NATS, FINE_NATS = 0.0, 0.25
 # a weight of zero makes infinite odds: beyond 6 octaves (64 to 1) the other term hardly counts
 ODDS_LIMIT = 6.0
 

@@ -19,7 +19,7 @@ from tempadvisor.errors import TempAdvisorError, did_you_mean
 MOST = 10**15  # no count of anything is above this
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Spec:
     """Say what a field means and which values it takes.
 
@@ -60,7 +60,7 @@ def known(
     return dataclasses.field(default=None, metadata={"spec": spec})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Column:
     """A field as seen from outside: its name, scalar type and `Spec`."""
 

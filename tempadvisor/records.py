@@ -29,7 +29,7 @@ Confidence = Literal["high", "medium", "low"]
 Effect = Literal["raises", "lowers", "none"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LossContract:
     """Say which loss a temperature is meant for.
 
@@ -75,7 +75,7 @@ class LossContract:
         return self.hard_weight
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSetup:
     """Hold what is known of a training, before it happens. Every field may be unknown (`None`).
 
@@ -151,7 +151,7 @@ class TrainingSetup:
 SETUP_COLUMNS: tuple[Column, ...] = columns(TrainingSetup)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Notice:
     """Something that lowers trust: a stable `code` and one sentence."""
 
@@ -159,7 +159,7 @@ class Notice:
     text: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Estimate:
     """An estimated quantity with its standard deviation, both in the quantity's own unit."""
 
@@ -167,7 +167,7 @@ class Estimate:
     std: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherProfile:
     """Hold what was measured of a teacher on one set of inputs: n_samples of them, n_classes classes.
 
@@ -216,7 +216,7 @@ class TeacherProfile:
         return float(np.interp(np.log(temperature), np.log(self.temperatures), curve))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Reason:
     """One piece of evidence behind a recommendation."""
 
@@ -229,7 +229,7 @@ class Reason:
     grade: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CurvePoint:
     """The expected accuracy at one temperature relative to the best, as a fraction (at most 0)."""
 
@@ -238,7 +238,7 @@ class CurvePoint:
     std: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WeightOption:
     """The answer at another kd_weight; accuracy is relative to training without KD."""
 
@@ -248,7 +248,7 @@ class WeightOption:
     best: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Unknown:
     """A setup field that was not given, and by how many octaves knowing it could move the temperature."""
 
@@ -256,7 +256,7 @@ class Unknown:
     octaves: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Nearest:
     """A measured setup near the one asked about."""
 
@@ -265,7 +265,7 @@ class Nearest:
     best_temperature: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A temperature schedule that a rule supports: from `start` to `end` over the training."""
 
@@ -275,7 +275,7 @@ class Schedule:
     text: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """A temperature one would act on, with all that makes it trustworthy. Keys as in the CLI contract.
 

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tempadvisor.records import Estimate
-from tempadvisor.rules import Anchor, Fired, Strength
+from tempadvisor.rules import Anchor, Fired
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tempadvisor.rules import Strength
+
+    Array = NDArray[np.float64]
 
 TOLERANCE = 0.002  # accuracy fraction: temperatures within it of the best count as near-optimal
 N_CURVES = 200
 STEP_OCTAVES = 1.5  # how fast a temperature outside the plateau loses
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Belief:
     """Hold what is believed of a response curve; what may depend on the temperature is a scalar or of shape (G,).
 
@@ -86,7 +91,7 @@ def _largest(value: Strength) -> float:
     return float(value.max()) if isinstance(value, np.ndarray) else value
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Response:
     """Equally likely response curves: `gain` (S, G) over no KD, as accuracy fractions, at `temperatures` (G,)."""
 

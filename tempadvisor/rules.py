@@ -12,21 +12,26 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tempadvisor.errors import KnowledgeError, did_you_mean
-from tempadvisor.features import FEATURES, Value
+from tempadvisor.features import FEATURES
 from tempadvisor.records import Effect
 from tempadvisor.resources import knowledge_path
 
 GRADES = ("A", "B", "C")
-Strength = float | NDArray[np.float64]
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tempadvisor.features import Value
+
+    Strength = float | NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Gauge:
     """Turn a feature x into a strength: (x - zero) / (full - zero), limited to [low, high].
 
@@ -48,7 +53,7 @@ class Gauge:
         return min(self.high, max(self.low, place))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rule:
     """One statement about temperature, with its condition, its effect at full strength, and its source.
 
@@ -90,7 +95,7 @@ class Rule:
         return strength if isinstance(strength, np.ndarray) or strength else None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Fired:
     """A rule that speaks here, with its strength (a scalar, or one a temperature of the grid)."""
 
@@ -107,7 +112,7 @@ class Fired:
         return "none" if abs(octaves) < 0.005 else "raises" if octaves > 0 else "lowers"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Anchor:
     """Where advice starts before any rule speaks: the response curve of a setup of which nothing is known.
 
@@ -130,7 +135,7 @@ class Anchor:
     source: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class RuleBook:
     """All that `rules.toml` says: the anchors and the rules, and a short hash of the text as its version."""
 
