@@ -123,9 +123,9 @@ def tempadvisor_command(
 ) -> None:
     """Recommend the temperature for knowledge distillation before anyone trains."""
     if version:
-        print(f"tempadvisor {tempadvisor.__version__}")
+        _print(f"tempadvisor {tempadvisor.__version__}")
     elif context.invoked_subcommand is None:
-        print(context.get_help())
+        _print(context.get_help())
 
 
 @app.command(
@@ -255,18 +255,17 @@ def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
     if as_json:
         from tempadvisor.documents import to_json
 
-        text = to_json(record)
+        _print(to_json(record))
     else:
-        text = layout()
+        _print(layout())
+
+
+def _print(text: str) -> None:
+    """Print on stdout now; a reader that has gone (`| head`) is no failure."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # what reads stdout has gone (`| head`), which Typer would call a failure
-        _drop_stdout()
-
-
-def _drop_stdout() -> None:
-    """Send what stdout still holds nowhere, so that it does not fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
 
 
 def main() -> None:
@@ -280,7 +279,6 @@ def main() -> None:
         code = app(standalone_mode=False)
         if code == 130:  # Typer's answer to Ctrl-C
             raise KeyboardInterrupt
-        sys.stdout.flush()
     except TempAdvisorError as error:
         code = _fail(str(error), error.code)
     except usage_error as error:
@@ -288,7 +286,6 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("Interrupted.", "interrupted", 130)
     except OSError as error:  # the disk is full, say
-        _drop_stdout()
         place = error.filename or "stdout"
         code = _fail(f"{place} must be readable or writable. {error.strerror}. Check it.", "system")
     sys.exit(code)

@@ -617,8 +617,9 @@ class TestProcess:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err.count(b"\n")) == (2, b"", 1)
 
-    def test_a_reader_that_goes_away_is_no_error(self) -> None:
-        process = start("recommend", "--demo", "--explain")
+    @pytest.mark.parametrize("words", [["--version"], ["recommend", "--demo", "--explain"]])
+    def test_a_reader_that_goes_away_is_no_error(self, words: list[str]) -> None:
+        process = start(*words)
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

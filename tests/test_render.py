@@ -208,6 +208,7 @@ class TestPlot:
     def test_bars_by_hand(self) -> None:
         assert BARS == " ▁▂▃▄▅▆▇█"
         assert render._bars([0, 1 / 8, 2 / 8, 7 / 8, 1], 0, 1) == " ▁▂▇█"
+        assert render._bars([0.06, 0.07, 0.93, 0.94], 0, 1) == " ▁▇█", "to the nearest eighth"  # 1/16 = 0.0625
         assert render._bars([-9, 9], 0, 1) == " █", "values outside are held at the ends"
         assert render._bars([-0.02, -0.01, 0.0], -0.02, 0.0) == " ▄█"
 
