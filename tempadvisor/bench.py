@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,20 +19,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from tempadvisor.batched import linear_layers, train_batched
-from tempadvisor.datasets import Data, as_float, cache_folder, load, split
-from tempadvisor.distill import Views, augment, train
+from tempadvisor.distill import Views, train
 from tempadvisor.errors import UsageError
-from tempadvisor.models import build, read_checkpoint, tensor_hash, weights_hash
+from tempadvisor.material import Facts, Samples, samples_of, start_of, student_of, views_of
+from tempadvisor.models import build
 from tempadvisor.records import TrainingSetup
 from tempadvisor.runs import Key, Run, read_runs, write_runs
 from tempadvisor.suites import Curve, Suite, read_suite
 
 WEIGHTS_AT_ONCE = 400_000  # of all students in one batch: more no longer fits the processor's cache
-TARGET_EPOCHS = 20  # of a student's training on the labels alone, where it starts target-trained
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,19 +50,6 @@ class Job(NamedTuple):
     curve: Curve
     temperatures: tuple[float | None, ...]
     seeds: tuple[int, ...]
-
-
-class Samples(NamedTuple):
-    """The splits of one curve as floats in [0, 1] and labels; training labels may be noisy."""
-
-    train: tuple[Tensor, Tensor]
-    val: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    teacher_train: tuple[Tensor, Tensor]
-    n_classes: int
-    dataset: str
-    source: str
-    flip: bool
 
 
 def run_suite(
@@ -98,7 +83,7 @@ def run_suite(
         raise UsageError(f"jobs must be at least 1. Got {jobs}.", code="bad_jobs")
     suite = read_suite(path)
     for curve in suite.curves:
-        _student(curve, _samples(curve), seed=0)
+        student_of(curve, samples_of(curve), seed=0)
     if out.exists() and not (resume or dry_run):
         raise UsageError(f"{out} must not exist yet. Add --resume to go on with it.", code="exists")
     if not out.parent.is_dir():
@@ -136,7 +121,7 @@ def _jobs(suite: Suite, done: Iterable[Key]) -> Iterator[Job]:
     """Yield what is still to do. A batch of perceptrons is always the same, so that its rows repeat to the bit."""
     known = set(done)
     for curve in suite.curves:
-        student = _student(curve, _samples(curve), seed=0)
+        student = student_of(curve, samples_of(curve), seed=0)
         n_weights = sum(p.numel() for p in student.parameters())
         if linear_layers(student) is not None and not curve.setup.standardized:
             size = max(1, WEIGHTS_AT_ONCE // (n_weights * len(suite.temperatures)))
@@ -161,15 +146,15 @@ def _one_thread() -> Iterator[None]:
 
 def _warm(curve: Curve) -> None:
     with _one_thread():
-        _views(curve)
+        views_of(curve)
 
 
 def run_job(job: Job) -> list[Run]:
     """Train the students of a job, and return their rows."""
     with _one_thread():
         curve = job.curve
-        samples, (views, facts) = _samples(curve), _views(curve)
-        starts = [_start(curve, samples, views, seed) for seed in job.seeds]
+        samples, (views, facts) = samples_of(curve), views_of(curve)
+        starts = [start_of(curve, samples, views, seed) for seed in job.seeds]
         began = time.perf_counter()
         if linear_layers(starts[0]) is not None and not curve.setup.standardized:
             students = train_batched(starts, views, curve.setup, job.temperatures, job.seeds)
@@ -198,15 +183,6 @@ def _score(forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) 
         nll = cross_entropy(logits.flatten(0, -2), flat, reduction="none").view(logits.shape[:-1])
         loss.append(nll.double().sum(-1))
     return torch.stack(right).sum(0) / len(labels), torch.stack(loss).sum(0) / len(labels)
-
-
-class Facts(NamedTuple):
-    """What is told of the teacher in every row."""
-
-    hash: str
-    train_accuracy: float
-    test_accuracy: float
-    n_params: int
 
 
 def _row(
@@ -286,132 +262,9 @@ def _commit() -> str | None:
     return said[0] + ("+" if said[1] else "")
 
 
-@functools.lru_cache(maxsize=8)
-def _data(name: str, image_size: int | None) -> Data:
-    return load(name, image_size=image_size)
-
-
-@functools.lru_cache(maxsize=2)
-def _samples(curve: Curve) -> Samples:
-    bench, setup = curve.bench, curve.setup
-    data = _data(str(bench.dataset), setup.image_size)
-    n_student, n_teacher = setup.n_train or 0, curve.teacher.n_train or setup.n_train or 0
-    seed = bench.split_seed or 0
-    sizes = {"n_val": bench.n_val or 0, "n_test": bench.n_test or 0, "seed": seed}
-    own = split(data, n_train=n_student, **sizes)
-    wide = split(data, n_train=max(n_student, n_teacher), **sizes)
-    rng = np.random.default_rng([seed, 1])
-    noisy = data.labels.clone()
-    wrong = rng.random(len(noisy)) < (setup.label_noise or 0.0)
-    shift = torch.from_numpy(rng.integers(1, data.n_classes, len(noisy)))
-    noisy = torch.where(torch.from_numpy(wrong), (noisy + shift) % data.n_classes, noisy)
-
-    def pick(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return as_float(data.images[rows]), labels[rows]
-
-    return Samples(
-        train=pick(own.train, noisy),
-        val=pick(own.val, data.labels),
-        test=pick(own.test, data.labels),
-        teacher_train=pick(wide.train[:n_teacher], noisy),
-        n_classes=data.n_classes,
-        dataset=data.name,
-        source=data.source,
-        flip=data.flip,
-    )
-
-
-def _student(curve: Curve, samples: Samples, seed: int) -> nn.Module:
-    shape = samples.train[0].shape
-    name = str(curve.setup.student)
-    return build(name, image_shape=(shape[1], shape[2], shape[3]), n_classes=samples.n_classes, seed=seed)
-
-
-def _start(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Module:
-    """Return the student of `seed` as training with KD finds it."""
-    student = _student(curve, samples, seed)
-    if curve.setup.student_init == "target":
-        train(student, views, dataclasses.replace(curve.setup, epochs=TARGET_EPOCHS), None, seed=seed + 10_000)
-    return student
-
-
-def _augmented(images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, flip: bool, seed: int) -> Views:
-    targets = one_hot(labels, n_classes).float()
-    generator = torch.Generator().manual_seed(seed)
-    parts = [augment(images, targets, kind, flip=flip, generator=generator) for _ in range(n)]
-    return Views(images=torch.stack([p[0] for p in parts]), targets=torch.stack([p[1] for p in parts]))
-
-
-@functools.lru_cache(maxsize=2)
-def _views(curve: Curve) -> tuple[Views, Facts]:
-    """Return what the students see, teacher logits included, and the facts of the teacher."""
-    samples, bench = _samples(curve), curve.bench
-    kind, seed = curve.setup.augmentation or "none", bench.split_seed or 0
-    count = bench.augmentation_views or 1
-    views = _augmented(*samples.train, samples.n_classes, kind, count, flip=samples.flip, seed=seed + 1000)
-    teacher, facts = _teacher(curve, samples)
-    key = f"logits-{facts.hash}-{tensor_hash(samples.train[0])}-{kind}-{count}-{seed + 1000}"
-
-    def asked() -> dict[str, Tensor]:
-        return {"logits": torch.stack([_forward(teacher, view) for view in views.images])}
-
-    logits = _cached(key, asked)["logits"]
-    return dataclasses.replace(views, teacher_logits=logits * (bench.teacher_logit_scale or 1.0)), facts
-
-
-def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
-    made, shape = curve.teacher, samples.train[0].shape
-    size, seed = (shape[1], shape[2], shape[3]), 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
-    teacher = build(str(made.model), image_shape=size, n_classes=samples.n_classes, seed=seed)
-
-    def trained() -> dict[str, Tensor]:
-        if made.checkpoint:
-            teacher.load_state_dict(read_checkpoint(Path(made.checkpoint)))
-        setup: TrainingSetup = made.setup()
-        if made.epochs:
-            kind = setup.augmentation or "none"
-            count = 1 if kind == "none" else min(made.epochs, 16)
-            data, n_classes = samples.teacher_train, samples.n_classes
-            train(
-                teacher,
-                _augmented(*data, n_classes, kind, count, flip=samples.flip, seed=seed),
-                setup,
-                None,
-                seed=seed,
-            )
-        return dict(teacher.state_dict())
-
-    recipe = repr(dataclasses.replace(made, name="")) + weights_hash(teacher) + tensor_hash(*samples.teacher_train)
-    teacher.load_state_dict(_cached(f"teacher-{tensor_hash(torch.tensor(list(recipe.encode())))}", trained))
-    teacher.eval()
-    accuracy = [
-        float((_forward(teacher, images).argmax(1) == labels).double().mean())
-        for images, labels in (samples.train, samples.test)
-    ]
-    n_params = sum(p.numel() for p in teacher.parameters())
-    return teacher, Facts(weights_hash(teacher), accuracy[0], accuracy[1], n_params)
-
-
-@torch.no_grad()
-def _forward(model: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([model(batch) for batch in torch.split(images, 500)])
-
-
-def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return tensors from the cache, or make them and keep them."""
-    from safetensors.torch import load_file, save_file
-
-    file = cache_folder() / f"{key}.safetensors"
-    if not file.is_file():
-        temporary = file.with_name(f".{os.getpid()}-{file.name}")
-        save_file({name: value.contiguous() for name, value in make().items()}, temporary)
-        temporary.replace(file)
-    return dict(load_file(file))
-
-
 def _seconds(job: Job) -> float:
     """Extrapolate the seconds of a job from a few steps of its kind of student."""
-    setup, samples = job.curve.setup, _samples(job.curve)
+    setup, samples = job.curve.setup, samples_of(job.curve)
     steps = (setup.epochs or 1) * max(1, (setup.n_train or 1) // (setup.batch_size or 128))
     return steps * _step_seconds(
         dataclasses.replace(setup, epochs=1, n_train=None, lr=1e-3, schedule="constant", label_noise=None),

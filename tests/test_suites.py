@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tempadvisor import bench
+from tempadvisor import bench, material
 from tempadvisor.bench import run_job, run_suite
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.runs import Run, read_runs
@@ -40,7 +40,7 @@ LOOP = SUITE.replace('"mlp-8"', '"cnn-2"').replace("seeds = 2", "seeds = 1")
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
-    for function in (bench._views, bench._samples, bench._data):
+    for function in (material.views_of, material.samples_of, material._data):
         function.cache_clear()
 
 
@@ -94,7 +94,8 @@ def test_a_bad_suite_ends_in_one_line_that_names_its_file(tmp_path: Path, old: s
     ],
 )
 def test_what_the_data_cannot_give_is_refused_before_any_training(tmp_path, monkeypatch, old, new, says):
-    monkeypatch.setattr(bench, "train", None)
+    for module in (bench, material):
+        monkeypatch.setattr(module, "train", None)
     with pytest.raises(InputError, match=says):
         run_suite(suite(tmp_path, SUITE.replace(old, new)), tmp_path / "runs.csv")
     assert not (tmp_path / "runs.csv").exists()

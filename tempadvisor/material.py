@@ -1,0 +1,174 @@
+"""Prepare what the students of one curve see: samples, augmented views, and the teacher's logits on them.
+
+Teachers are trained once and kept in the cache, as are their logits, keyed by the teacher's weights, the data and the
+augmentation seed. Nothing here knows of temperatures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from tempadvisor.datasets import Data, as_float, cache_folder, load, split
+from tempadvisor.distill import Views, augment, train
+from tempadvisor.models import build, read_checkpoint, tensor_hash, weights_hash
+from tempadvisor.records import TrainingSetup
+from tempadvisor.suites import Curve
+
+TARGET_EPOCHS = 20  # of a student's training on the labels alone, where it starts target-trained
+
+
+class Samples(NamedTuple):
+    """The splits of one curve as floats in [0, 1] and labels; training labels may be noisy."""
+
+    train: tuple[Tensor, Tensor]
+    val: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    teacher_train: tuple[Tensor, Tensor]
+    n_classes: int
+    dataset: str
+    source: str
+    flip: bool
+
+
+class Facts(NamedTuple):
+    """What is told of the teacher in every row."""
+
+    hash: str
+    train_accuracy: float
+    test_accuracy: float
+    n_params: int
+
+
+@functools.lru_cache(maxsize=8)
+def _data(name: str, image_size: int | None) -> Data:
+    return load(name, image_size=image_size)
+
+
+@functools.lru_cache(maxsize=2)
+def samples_of(curve: Curve) -> Samples:
+    """Return the splits of `curve`."""
+    bench, setup = curve.bench, curve.setup
+    data = _data(str(bench.dataset), setup.image_size)
+    n_student, n_teacher = setup.n_train or 0, curve.teacher.n_train or setup.n_train or 0
+    seed = bench.split_seed or 0
+    sizes = {"n_val": bench.n_val or 0, "n_test": bench.n_test or 0, "seed": seed}
+    own = split(data, n_train=n_student, **sizes)
+    wide = split(data, n_train=max(n_student, n_teacher), **sizes)
+    rng = np.random.default_rng([seed, 1])
+    noisy = data.labels.clone()
+    wrong = rng.random(len(noisy)) < (setup.label_noise or 0.0)
+    shift = torch.from_numpy(rng.integers(1, data.n_classes, len(noisy)))
+    noisy = torch.where(torch.from_numpy(wrong), (noisy + shift) % data.n_classes, noisy)
+
+    def pick(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return as_float(data.images[rows]), labels[rows]
+
+    return Samples(
+        train=pick(own.train, noisy),
+        val=pick(own.val, data.labels),
+        test=pick(own.test, data.labels),
+        teacher_train=pick(wide.train[:n_teacher], noisy),
+        n_classes=data.n_classes,
+        dataset=data.name,
+        source=data.source,
+        flip=data.flip,
+    )
+
+
+def student_of(curve: Curve, samples: Samples, seed: int) -> nn.Module:
+    """Return the student of `curve` with the first weights of `seed`."""
+    shape = samples.train[0].shape
+    name = str(curve.setup.student)
+    return build(name, image_shape=(shape[1], shape[2], shape[3]), n_classes=samples.n_classes, seed=seed)
+
+
+def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Module:
+    """Return the student of `seed` as training with KD finds it."""
+    student = student_of(curve, samples, seed)
+    if curve.setup.student_init == "target":
+        train(student, views, dataclasses.replace(curve.setup, epochs=TARGET_EPOCHS), None, seed=seed + 10_000)
+    return student
+
+
+def _augmented(images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, flip: bool, seed: int) -> Views:
+    targets = one_hot(labels, n_classes).float()
+    generator = torch.Generator().manual_seed(seed)
+    parts = [augment(images, targets, kind, flip=flip, generator=generator) for _ in range(n)]
+    return Views(images=torch.stack([p[0] for p in parts]), targets=torch.stack([p[1] for p in parts]))
+
+
+@functools.lru_cache(maxsize=2)
+def views_of(curve: Curve) -> tuple[Views, Facts]:
+    """Return what the students see, teacher logits included, and the facts of the teacher."""
+    samples, bench = samples_of(curve), curve.bench
+    kind, seed = curve.setup.augmentation or "none", bench.split_seed or 0
+    count = bench.augmentation_views or 1
+    views = _augmented(*samples.train, samples.n_classes, kind, count, flip=samples.flip, seed=seed + 1000)
+    teacher, facts = _teacher(curve, samples)
+    key = f"logits-{facts.hash}-{tensor_hash(samples.train[0])}-{kind}-{count}-{seed + 1000}"
+
+    def asked() -> dict[str, Tensor]:
+        return {"logits": torch.stack([_forward(teacher, view) for view in views.images])}
+
+    logits = _cached(key, asked)["logits"]
+    return dataclasses.replace(views, teacher_logits=logits * (bench.teacher_logit_scale or 1.0)), facts
+
+
+def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
+    made, shape = curve.teacher, samples.train[0].shape
+    size, seed = (shape[1], shape[2], shape[3]), 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
+    teacher = build(str(made.model), image_shape=size, n_classes=samples.n_classes, seed=seed)
+
+    def trained() -> dict[str, Tensor]:
+        if made.checkpoint:
+            teacher.load_state_dict(read_checkpoint(Path(made.checkpoint)))
+        setup: TrainingSetup = made.setup()
+        if made.epochs:
+            kind = setup.augmentation or "none"
+            count = 1 if kind == "none" else min(made.epochs, 16)
+            data, n_classes = samples.teacher_train, samples.n_classes
+            train(
+                teacher,
+                _augmented(*data, n_classes, kind, count, flip=samples.flip, seed=seed),
+                setup,
+                None,
+                seed=seed,
+            )
+        return dict(teacher.state_dict())
+
+    recipe = repr(dataclasses.replace(made, name="")) + weights_hash(teacher) + tensor_hash(*samples.teacher_train)
+    teacher.load_state_dict(_cached(f"teacher-{tensor_hash(torch.tensor(list(recipe.encode())))}", trained))
+    teacher.eval()
+    accuracy = [
+        float((_forward(teacher, images).argmax(1) == labels).double().mean())
+        for images, labels in (samples.train, samples.test)
+    ]
+    n_params = sum(p.numel() for p in teacher.parameters())
+    return teacher, Facts(weights_hash(teacher), accuracy[0], accuracy[1], n_params)
+
+
+@torch.no_grad()
+def _forward(model: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([model(batch) for batch in torch.split(images, 500)])
+
+
+def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors from the cache, or make them and keep them."""
+    from safetensors.torch import load_file, save_file
+
+    file = cache_folder() / f"{key}.safetensors"
+    if not file.is_file():
+        temporary = file.with_name(f".{os.getpid()}-{file.name}")
+        save_file({name: value.contiguous() for name, value in make().items()}, temporary)
+        temporary.replace(file)
+    return dict(load_file(file))
