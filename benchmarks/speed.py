@@ -224,9 +224,9 @@ def startup(folder: Path) -> Iterator[Row]:
     }
     best = dict.fromkeys(commands, math.inf)
     for _ in range(20):
-        for name, command in commands.items():
+        for name, words in commands.items():
             began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
             best[name] = min(best[name], time.perf_counter() - began)
     bare = best.pop("numpy")
     for name, seconds in best.items():

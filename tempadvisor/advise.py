@@ -192,7 +192,7 @@ def _conflicts(fired: tuple[Fired, ...], temperature: float) -> Iterable[Notice]
     if up and down:
         yield Notice(
             "rules_conflict",
-            f"Rules disagree: {', '.join(up)} raise T, {', '.join(down)} lower it; the interval is wider.",
+            f"Rules disagree: {', '.join(up)} for a higher T, {', '.join(down)} for a lower; this widens the answer.",
         )
 
 
@@ -296,13 +296,13 @@ def _unknown(
         fired = book.fired(features(profile, tried, tried.loss_contract(), here))
         return sum(one.shift.item() if isinstance(one.shift, np.ndarray) else one.shift for one in fired)
 
-    found = []
+    found, base = [], center(setup)
     for name, trials in TRIAL_VALUES.items():
         if getattr(setup, name) is not None:
             continue
         if name == "logits_from" and profile and profile.logits_from:
             continue
-        centers = [center(setup)]
+        centers = [base]
         for trial in trials:
             other = _with(setup, name, trial, profile.n_classes if profile else 10)
             if other is None:

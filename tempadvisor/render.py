@@ -48,7 +48,7 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
         parts += [Text(), _unknown(advice, len(advice.unknown) if explain else 3)]
     if explain:
         parts += [Text(), *_details(advice)]
-    title = f"Temperature {advice.temperature:.2g}"
+    title = Text(f"Temperature {advice.temperature:.2g}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
     return _text(panel, next_command)
 
@@ -64,7 +64,14 @@ def _text(panel: RenderableType, next_command: str) -> str:
     The next command stands below the panel on a line of its own, so that it can be copied.
     """
     terminal = sys.stdout.isatty()
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else WIDTH, highlight=False)
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        width=None if terminal else WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     with console.capture() as capture:
         console.print(panel, width=min(console.width, WIDTH))
         console.print(Text.assemble(("Next: ", "bold"), one_line(next_command)), soft_wrap=True)
@@ -89,7 +96,7 @@ def _profile(measured: TeacherProfile) -> RenderableType:
     parts: list[RenderableType] = [table, Text(), curves]
     if measured.warnings:
         parts += [Text(), *_warnings(measured.warnings)]
-    return Panel(Group(*parts), title="Teacher profile", title_align="left", padding=(1, 2))
+    return Panel(Group(*parts), title=Text("Teacher profile"), title_align="left", padding=(1, 2))
 
 
 def loss_formula(contract: LossContract, temperature: float) -> tuple[str, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 TOLERANCE = 0.002  # accuracy fraction: temperatures within it of the best count as near-optimal
-N_CURVES = 200
+N_CURVES = 128
 STEP_OCTAVES = 1.5  # how fast a temperature outside the plateau loses
 
 

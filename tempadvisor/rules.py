@@ -8,8 +8,8 @@ choose the temperature: `advise.py` does.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tomllib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ class Anchor:
 
 @dataclasses.dataclass(frozen=True)
 class RuleBook:
-    """All that `rules.toml` says: the anchors and the rules, and a short hash of the text as its version."""
+    """All that `rules.toml` says: the anchors and the rules, and a checksum of the text as its version."""
 
     anchor: Anchor
     anchor_standardized: Anchor
@@ -178,7 +178,7 @@ def load_rules(path: Path | None = None) -> RuleBook:
     problems += [f"rule {name} stands twice." for name in sorted({i for i in ids if ids.count(i) > 1})]
     if problems:
         raise KnowledgeError(f"{path}: {' '.join(problems)}", code="bad_rules")
-    return RuleBook(anchor, standardized, rules, hashlib.sha256(raw).hexdigest()[:12])
+    return RuleBook(anchor, standardized, rules, f"{zlib.crc32(raw):08x}")
 
 
 def _rule(entry: Mapping[str, Any], problems: list[str]) -> Rule | None:

@@ -56,13 +56,13 @@ def test_a_checkpoint_and_its_stored_logits_have_the_same_profile(checkpoint: st
 def test_a_factory_in_the_working_directory_is_found(
     checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "my_teachers.py").write_text(
+    (tmp_path / "factories.py").write_text(
         "from tempadvisor import models\n"
         f"def best():\n    return models.load_teacher({checkpoint!r}, model='mlp-32', image_shape=(1, 8, 8))\n"
     )
     monkeypatch.chdir(tmp_path)
-    named = profile_of("my_teachers:best", data="sklearn/digits", logits_from="train")
-    assert named.teacher == "my_teachers:best"
+    named = profile_of("factories:best", data="sklearn/digits", logits_from="train")
+    assert named.teacher == "factories:best"
     assert named.logits_from == "train"
 
 
