@@ -228,6 +228,37 @@ def profile(
     _show(measured, as_json, layout)
 
 
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor bench suite.toml --dry-run")
+def bench(
+    suite: Annotated[str | None, typer.Argument(metavar="SUITE.toml", help="Declared temperature curves.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Runs as CSV; SUITE.csv here if not given.")
+    ] = None,
+    jobs: Annotated[str | None, typer.Option(metavar="N", help="Processes, one thread each; 1 if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that FILE has and do the others.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many runs and minutes there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train students over temperatures, as a suite declares, and write each as a row."""
+    from tempadvisor.bench import run_suite
+
+    if suite is None:
+        raise UsageError("bench needs a suite: 'tempadvisor bench suite.toml --dry-run'.", code="nothing_given")
+    if jobs is not None and not jobs.isdecimal():
+        raise UsageError(f"--jobs must be a whole number at least 1. Got {jobs!r}.", code="bad_jobs")
+    path = Path(suite)
+    out = Path(output) if output else Path(f"{path.stem}.csv")
+    with progress_bar("Training students") as progress:
+        plan = run_suite(path, out, jobs=int(jobs or 1), resume=resume, dry_run=dry_run, progress=progress)
+
+    def layout() -> str:
+        from tempadvisor import render
+
+        return render.plan(plan, suite, out, dry_run=dry_run)
+
+    _show(plan, as_json, layout)
+
+
 def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:
     """Return the words that name a teacher."""
     flags = (("--data", data), ("--model", model))

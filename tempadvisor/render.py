@@ -9,8 +9,11 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -19,6 +22,9 @@ from rich.text import Text
 
 from tempadvisor.errors import one_line
 from tempadvisor.records import Estimate, LossContract, Notice, Reason, Recommendation, TeacherProfile
+
+if TYPE_CHECKING:
+    from tempadvisor.bench import Plan
 
 BARS = " ▁▂▃▄▅▆▇█"
 ARROWS = {"raises": "↑", "lowers": "↓", "none": "·"}
@@ -97,6 +103,16 @@ def _profile(measured: TeacherProfile) -> RenderableType:
     if measured.warnings:
         parts += [Text(), *_warnings(measured.warnings)]
     return Panel(Group(*parts), title=Text("Teacher profile"), title_align="left", padding=(1, 2))
+
+
+def plan(planned: Plan, suite: str, out: Path, *, dry_run: bool) -> str:
+    """Say what a suite takes, or that it is done."""
+    if not dry_run:
+        return f"{planned.n_todo:,} runs done, {planned.n_runs:,} in all: {one_line(str(out))}"
+    kept = planned.n_runs - planned.n_todo
+    already = f" ({kept:,} are in {one_line(str(out))} already)" if kept else ""
+    run = f"tempadvisor bench {shlex.join([suite, '-o', str(out)])}{' --resume' if kept else ''}"
+    return f"{planned.n_todo:,} runs to do{already}, about {planned.minutes:.0f} min\nNext: {one_line(run)}"
 
 
 def loss_formula(contract: LossContract, temperature: float) -> tuple[str, str]:

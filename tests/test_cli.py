@@ -675,3 +675,57 @@ def test_to_json_of_the_demo_holds_no_numpy(answer: Callable[..., Any]) -> None:
 
     told = answer("recommend", "--demo")
     assert told == json.loads(json.dumps(as_dict(recommend(teachers.demo_profile()))))
+
+
+class TestBench:
+    SUITE = """
+        name = "tiny"
+        temperatures = [1, 4]
+        seeds = 2
+        [teachers.t]
+        model = "mlp-8"
+        epochs = 1
+        [[design]]
+        dataset = "sklearn/digits"
+        teacher = "t"
+        student = "mlp-4"
+        optimizer = "sgd"
+        lr = 0.05
+        epochs = 1
+        batch_size = 32
+        n_train = 100
+        n_val = 50
+        n_test = 60
+        kd_weight = 0.9
+    """
+
+    @pytest.fixture(autouse=True)
+    def desk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "tiny.toml").write_text(self.SUITE)
+
+    def test_a_dry_run_tells_runs_and_minutes_and_writes_nothing(self, answer: Callable[..., Any]) -> None:
+        plan = answer("bench", "tiny.toml", "--dry-run")
+        assert (plan["n_runs"], plan["n_todo"]) == (6, 6)  # two seeds of two temperatures and no KD
+        assert plan["minutes"] > 0
+        assert not Path("tiny.csv").exists()
+
+    def test_runs_become_rows_and_a_second_run_needs_resume(self, run: Run, refused: Callable[..., str]) -> None:
+        assert run("bench", "tiny.toml").out == "6 runs done, 6 in all: tiny.csv\n"
+        assert Path("tiny.csv").read_text().count("FINISHED") == 6
+        assert "--resume" in refused("bench", "tiny.toml")
+        assert run("bench", "tiny.toml", "--resume").out == "0 runs done, 6 in all: tiny.csv\n"
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            ((), "needs a suite"),
+            (("nothing.toml",), "nothing.toml must be a suite file"),
+            (("tiny.toml", "--jobs", "two"), "--jobs must be a whole number at least 1. Got 'two'"),
+            (("tiny.toml", "--jobs", "0"), "jobs must be at least 1"),
+            (("tiny.toml", "-o", "nowhere/runs.csv"), "must be a folder"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, refused: Callable[..., str], words: tuple[str, ...], says: str) -> None:
+        assert says in refused("bench", *words)
