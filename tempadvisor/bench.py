@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import random
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -118,9 +119,12 @@ def _results(todo: list[Job], jobs: int) -> Iterator[list[Run]]:
 
 
 def _jobs(suite: Suite, done: Iterable[Key]) -> Iterator[Job]:
-    """Yield what is still to do. A batch of perceptrons is always the same, so that its rows repeat to the bit."""
+    """Yield what is still to do. A batch of perceptrons is always the same, so that its rows repeat to the bit.
+
+    Curves come in an order drawn with a fixed seed, so an unfinished suite is a random part of its design.
+    """
     known = set(done)
-    for curve in suite.curves:
+    for curve in random.Random(0).sample(suite.curves, len(suite.curves)):
         student = student_of(curve, samples_of(curve), seed=0)
         n_weights = sum(p.numel() for p in student.parameters())
         if linear_layers(student) is not None and not curve.setup.standardized:

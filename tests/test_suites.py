@@ -220,3 +220,15 @@ def test_processes_give_the_rows_of_one_process(tmp_path: Path):
     run_suite(file, tmp_path / "one.csv")
     run_suite(file, tmp_path / "two.csv", jobs=2)
     assert timeless(tmp_path / "one.csv") == timeless(tmp_path / "two.csv")
+
+
+def test_curves_run_one_after_the_other_in_an_order_drawn_once(tmp_path: Path):
+    text = LOOP.replace("[design.axes]", "[design.axes]\nbatch_size = [8, 16, 32]").replace("batch_size = 32\n", "")
+    declared = read_suite(suite(tmp_path, text))
+    names = [job.curve.name for job in bench._jobs(declared, ())]
+    order = list(dict.fromkeys(names))
+    assert names == [name for name in order for _ in range(3)]
+    assert sorted(order) == sorted(curve.name for curve in declared.curves)
+    assert order != [curve.name for curve in declared.curves]
+    rest = list(bench._jobs(declared, [(declared.name, order[0], 0, t or 0.0) for t in declared.temperatures]))
+    assert list(dict.fromkeys(job.curve.name for job in rest)) == order[1:]
