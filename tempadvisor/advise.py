@@ -45,6 +45,7 @@ MANY_CLASSES = 200  # CIFAR-100 and fine-grained sets: most of the literature
 MOST_CLASSES = 1000  # ImageNet, the largest in the literature
 VOCABULARY = 30_000  # language models count tens of thousands of tokens
 LONG_EPOCHS = 600
+MANY_SAMPLES = 200_000  # CIFAR has 50,000; ImageNet-length recipes see millions of images an epoch
 
 # Values to try for a field that was not given, to see how far knowing it would move the answer.
 TRIAL_VALUES: Mapping[str, tuple[Any, ...]] = {
@@ -122,7 +123,7 @@ def recommend(
         },
         confidence=confidence,
         verdict=verdict,
-        headline=_headline(verdict, temperature, interval, response, profile),
+        headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
         curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
         reasons=_reasons(fired, temperature),
         nearest=(),
@@ -167,22 +168,16 @@ def _at(value: Strength, temperature: float) -> float:
 
 
 def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[Notice]:
-    n_classes = profile.n_classes if profile else 0
+    """Say what lies beyond the evidence: `outside_known` beyond all of it, `beyond_most_evidence` beyond most."""
+    n_classes, n_train, epochs = profile.n_classes if profile else 0, setup.n_train or 0, setup.epochs or 0
     if n_classes > MOST_CLASSES:
-        yield Notice(
-            "outside_known",
-            f"{n_classes} classes are more than any KD study behind this advice has ({MOST_CLASSES}).",
-        )
+        yield Notice("outside_known", f"{n_classes:,} classes are more than any KD study behind this advice has.")
     elif n_classes > MANY_CLASSES:
-        yield Notice(
-            "many_classes",
-            f"{n_classes} classes are more than most KD studies behind this advice have ({MANY_CLASSES}).",
-        )
-    if setup.epochs and setup.epochs > LONG_EPOCHS:
-        yield Notice(
-            "outside_known",
-            f"{setup.epochs} epochs are longer than any KD recipe behind this advice ({LONG_EPOCHS}).",
-        )
+        yield Notice("beyond_most_evidence", f"{n_classes:,} classes are more than most KD studies behind this have.")
+    if epochs > LONG_EPOCHS:
+        yield Notice("outside_known", f"{epochs:,} epochs are longer than any KD recipe behind this advice.")
+    if n_train > MANY_SAMPLES:
+        yield Notice("beyond_most_evidence", f"{n_train:,} training samples are more than most KD studies here have.")
 
 
 def _conflicts(fired: tuple[Fired, ...], temperature: float) -> Iterable[Notice]:
@@ -244,8 +239,13 @@ def _headline(
     if verdict == "indifferent":
         return f"Temperature hardly matters here: anything from {span} does; take T={temperature:.2g}."
     source = "" if profile else ", from the rules alone"
-    gained = f"KD should gain {100 * gain.mean:+.1f} pp over none"
+    gained = f"KD should gain {100 * gain.mean:+.1f} ± {100 * gain.std:.1f} pp"
     return f"Use T={temperature:.2g}{source}: {span} does as well within 0.2 pp, and {gained}."
+
+
+def _beyond(outside: tuple[Notice, ...]) -> str:
+    most = [notice.text for notice in outside if notice.code == "beyond_most_evidence"]
+    return f" Trust it less than usual: {' '.join(most)}" if most else ""
 
 
 def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]:

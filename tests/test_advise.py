@@ -242,7 +242,13 @@ class TestVerdicts:
         answer = advice(dataclasses.replace(teacher(), n_classes=1000))
         assert answer.verdict == "use"
         assert answer.confidence == "low"
-        assert "many_classes" in {notice.code for notice in answer.warnings}
+        assert "beyond_most_evidence" in {notice.code for notice in answer.warnings}
+        assert "1,000 classes are more than most" in answer.headline
+
+    def test_imagenet_length_is_answered_with_a_headline_that_says_so(self) -> None:
+        answer = advice(teacher(), n_train=1_281_167, epochs=100)
+        assert answer.confidence == "low"
+        assert "1,281,167 training samples are more than most" in answer.headline
 
     def test_recipes_longer_than_any_study_are_unknown(self) -> None:
         assert advice(epochs=1000).verdict == "unknown"
