@@ -8,6 +8,7 @@ Every row is on disk before the next job ends, so an interrupted suite loses the
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import random
@@ -26,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from tempadvisor.batched import linear_layers, train_batched
 from tempadvisor.distill import Views, train
 from tempadvisor.errors import UsageError
-from tempadvisor.material import Facts, Samples, samples_of, start_of, student_of, views_of
+from tempadvisor.material import Facts, Samples, channels_last, samples_of, start_of, student_of, views_of
 from tempadvisor.models import build
 from tempadvisor.records import TrainingSetup
 from tempadvisor.runs import Key, Run, read_runs, write_runs
@@ -290,7 +291,8 @@ def _step_seconds(
         targets=torch.ones(1, n, n_classes) / n_classes,
         teacher_logits=torch.zeros(1, n, n_classes),
     )
-    starts = [build(str(setup.student), image_shape=image_shape, n_classes=n_classes, seed=0) for _ in range(n_seeds)]
+    start = channels_last(build(str(setup.student), image_shape=image_shape, n_classes=n_classes, seed=0))
+    starts = [copy.deepcopy(start) for _ in range(n_seeds)]
     with _one_thread():
         for _ in range(2):  # the first time pays for what torch loads late
             began = time.perf_counter()

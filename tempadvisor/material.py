@@ -89,7 +89,14 @@ def student_of(curve: Curve, samples: Samples, seed: int) -> nn.Module:
     """Return the student of `curve` with the first weights of `seed`."""
     shape = samples.train[0].shape
     name = str(curve.setup.student)
-    return build(name, image_shape=(shape[1], shape[2], shape[3]), n_classes=samples.n_classes, seed=seed)
+    student = build(name, image_shape=(shape[1], shape[2], shape[3]), n_classes=samples.n_classes, seed=seed)
+    return channels_last(student)
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Return `model` with channels last where it pools: there a processor takes half to two thirds of the time."""
+    pools = any(isinstance(part, nn.MaxPool2d) for part in model.modules())
+    return model.to(memory_format=torch.channels_last) if pools else model
 
 
 def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Module:

@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from tempadvisor import bench, material
 from tempadvisor.bench import run_job, run_suite
 from tempadvisor.errors import InputError, UsageError
+from tempadvisor.models import build
 from tempadvisor.runs import Run, read_runs
 from tempadvisor.suites import read_suite
 
@@ -232,3 +234,14 @@ def test_curves_run_one_after_the_other_in_an_order_drawn_once(tmp_path: Path):
     assert order != [curve.name for curve in declared.curves]
     rest = list(bench._jobs(declared, [(declared.name, order[0], 0, t or 0.0) for t in declared.temperatures]))
     assert list(dict.fromkeys(job.curve.name for job in rest)) == order[1:]
+
+
+def test_channels_last_changes_a_student_that_pools_in_nothing_but_rounding():
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain, laid = (build("cnn-2", image_shape=(3, 8, 8), n_classes=5, seed=0).eval() for _ in range(2))
+    laid = material.channels_last(laid)
+    assert laid[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert laid[:3](images).is_contiguous(memory_format=torch.channels_last)  # whatever the images' own layout
+    torch.testing.assert_close(laid(images), plain(images))
+    residual = material.channels_last(build("resnet8-8", image_shape=(3, 8, 8), n_classes=5, seed=0))
+    assert residual.conv1.weight.is_contiguous()
