@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tempadvisor
-from tempadvisor.errors import OutOfScopeError
+from tempadvisor.errors import OutOfScopeError, UsageError
 from tempadvisor.features import features
 from tempadvisor.records import (
     Confidence,
@@ -36,15 +36,17 @@ from tempadvisor.rules import Fired, RuleBook, load_rules
 if TYPE_CHECKING:
     from tempadvisor.rules import Strength
 
-TEMPERATURES = 2.0 ** np.arange(-1, 6 + 1e-9, 1 / 32)  # 0.5 to 64
+TEMPERATURES = 2.0 ** np.arange(-3, 7 + 1e-9, 1 / 24)  # 0.125 to 128
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40, 64)
-KD_WEIGHTS = (0.1, 0.5, 0.9)
+KD_WEIGHTS = ((0.1, 0.9), (0.5, 0.5), (0.9, 0.1))  # soft and hard, as in timm, torchdistill and RepDistiller
+KD_WEIGHTS_STANDARDIZED = ((0.9, 0.1), (3.0, 0.1), (9.0, 0.1))
 
 # What each rule was read from reaches about this far; beyond it the answer is the best fixed temperature.
 MANY_CLASSES = 200  # CIFAR-100 and fine-grained sets: most of the literature
 MOST_CLASSES = 1000  # ImageNet, the largest in the literature
 VOCABULARY = 30_000  # language models count tens of thousands of tokens
 LONG_EPOCHS = 600
+LOWEST_MEASURED = 1.0
 MANY_SAMPLES = 200_000  # CIFAR has 50,000; ImageNet-length recipes see millions of images an epoch
 
 # Values to try for a field that was not given, to see how far knowing it would move the answer.
@@ -86,9 +88,15 @@ def recommend(
 
     Raises:
         OutOfScopeError: the task is one that temperature advice does not cover.
+        UsageError: `profile` is something else than a profile.
     """
     setup = setup or TrainingSetup()
     book = book or load_rules()
+    if profile is not None and not isinstance(profile, TeacherProfile):
+        raise UsageError(
+            f"profile must be a TeacherProfile. Got {type(profile).__name__}. tempadvisor.profile makes one.",
+            code="not_a_profile",
+        )
     if profile and profile.n_classes >= VOCABULARY:
         raise OutOfScopeError(
             f"Language-model vocabularies are outside what is known: n_classes must be below {VOCABULARY}. "
@@ -97,7 +105,7 @@ def recommend(
         )
     contract = setup.loss_contract()
     fired, belief, response = _respond(profile, setup, contract, book)
-    outside = tuple(_outside(profile, setup))
+    outside = tuple(_outside(profile, setup, response.best))
     anchor = book.anchor_standardized if contract.standardized else book.anchor
     known = not any(notice.code == "outside_known" for notice in outside)
     temperature = _rounded(response.best if known else anchor.temperature)
@@ -167,7 +175,7 @@ def _at(value: Strength, temperature: float) -> float:
     return value
 
 
-def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[Notice]:
+def _outside(profile: TeacherProfile | None, setup: TrainingSetup, temperature: float) -> Iterable[Notice]:
     """Say what lies beyond the evidence: `outside_known` beyond all of it, `beyond_most_evidence` beyond most."""
     n_classes, n_train, epochs = profile.n_classes if profile else 0, setup.n_train or 0, setup.epochs or 0
     if n_classes > MOST_CLASSES:
@@ -176,6 +184,12 @@ def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[N
         yield Notice("beyond_most_evidence", f"{n_classes:,} classes are more than most KD studies behind this have.")
     if epochs > LONG_EPOCHS:
         yield Notice("outside_known", f"{epochs:,} epochs are longer than any KD recipe behind this advice.")
+    if temperature < LOWEST_MEASURED:
+        yield Notice(
+            "below_one",
+            f"T below {LOWEST_MEASURED:g} sharpens the teacher, which no KD study behind this advice has measured; "
+            f"T={LOWEST_MEASURED:g} is the safe choice.",
+        )
     if n_train > MANY_SAMPLES:
         yield Notice("beyond_most_evidence", f"{n_train:,} training samples are more than most KD studies here have.")
 
@@ -212,12 +226,11 @@ def _verdict(response: Response, temperature: float, known: bool) -> Verdict:
 
 def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -> Confidence:
     """Rules alone never earn high confidence; that takes measured setups nearby."""
-    doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
     if profile is None or outside or belief.center_std > 1.75:
         return "low"
-    if sum(notice.code in doubtful for notice in profile.warnings) > 1:
-        return "low"
-    return "medium"
+    codes = {notice.code for notice in profile.warnings}
+    doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
+    return "low" if codes & {"few_samples", "near_chance"} or len(codes & doubtful) > 1 else "medium"
 
 
 def _headline(
@@ -276,8 +289,8 @@ def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]
 
 def _kd_weights(profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook) -> tuple[WeightOption, ...]:
     answers = []
-    for kd_weight in KD_WEIGHTS:
-        other = dataclasses.replace(setup, kd_weight=kd_weight, hard_weight=None)
+    for kd_weight, hard_weight in KD_WEIGHTS_STANDARDIZED if setup.standardized else KD_WEIGHTS:
+        other = dataclasses.replace(setup, kd_weight=kd_weight, hard_weight=hard_weight)
         response = _respond(profile, other, other.loss_contract(), book)[2]
         answers.append((kd_weight, _rounded(response.best), float(response.expected.max())))
     best = max(answer[2] for answer in answers)

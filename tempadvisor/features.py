@@ -50,6 +50,7 @@ FEATURES: Mapping[str, str] = {
 
 MIXED = ("mixup", "cutmix")
 SOFTNESS_LEVEL = 0.5
+SOFTEST, SHARPEST = 2.0**-8, 2.0**11  # temperatures of half softness beyond which none is looked for
 # granularity (nats: mean log number of classes alike) that counts as plainly coarse and plainly fine
 COARSE_NATS, FINE_NATS = 0.0, 0.25
 # a weight of zero makes infinite odds: beyond 6 octaves (64 to 1) the other term hardly counts
@@ -144,9 +145,14 @@ def _lost(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArra
 
 
 def _softness(profile: TeacherProfile | None) -> float | None:
+    """Return the temperature of half softness; the end of what is searched where it lies beyond."""
     if profile is None or SOFTNESS_LEVEL not in profile.softness_levels:
         return None
-    return profile.softness_temperatures[profile.softness_levels.index(SOFTNESS_LEVEL)]
+    found = profile.softness_temperatures[profile.softness_levels.index(SOFTNESS_LEVEL)]
+    if found is not None:
+        return found
+    soft_already = profile.entropy_nats[0] > SOFTNESS_LEVEL * math.log(profile.n_classes)
+    return SOFTEST if soft_already else SHARPEST
 
 
 def _fineness(profile: TeacherProfile | None, declared: str | None) -> float | None:

@@ -135,12 +135,17 @@ class TrainingSetup:
         self.loss_contract()  # the weights must make a loss
 
     def loss_contract(self) -> LossContract:
-        """Return the loss contract, with the usual one (0.9 and 0.1, T^2, batchmean) where it is unknown."""
+        """Return the loss contract, with the usual one where it is unknown.
+
+        That is 0.9 and 0.1 with T^2 and batchmean; with standardized logits 9 and 0.1 (logit-standardization).
+        """
         given = {
             name: value
             for name in ("kd_weight", "hard_weight", "t_squared", "reduction", "standardized")
             if (value := getattr(self, name)) is not None
         }
+        if self.standardized and self.kd_weight is None and self.hard_weight is None:
+            given |= {"kd_weight": 9.0, "hard_weight": 0.1}
         return LossContract(**given)
 
     def given(self) -> dict[str, Any]:

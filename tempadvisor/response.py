@@ -160,7 +160,7 @@ _GOLDEN = 0.6180339887498949
 def curves(belief: Belief, temperatures: Array, n_curves: int = N_CURVES) -> Response:
     """Spread a belief into equally likely response curves: a step up, a plateau, a slope down.
 
-    gain(T) = scale * (gain - low_cost * s(lower - x) - high_cost * s(x - upper)) + gain_shift, with x = log2 T, the
+    gain(T) = scale * (gain + gain_shift - low_cost * s(lower - x) - high_cost * s(x - upper)), with x = log2 T, the
     plateau from lower to upper, and s(u) = u^2 / (u^2 + 1.5^2) for u > 0. The curves take centre, gain and costs
     from a low-discrepancy sequence, so that the answer is the same every time and smooth in its inputs.
 
@@ -173,7 +173,7 @@ def curves(belief: Belief, temperatures: Array, n_curves: int = N_CURVES) -> Res
     low_cost = np.maximum(belief.low_cost + belief.low_cost_std * normals[:, 2:3], 0)
     high_cost = np.maximum(belief.high_cost + belief.high_cost_std * normals[:, 3:4], 0)
     lost = low_cost * _step(center - belief.half_width - x) + high_cost * _step(x - center - belief.half_width)
-    return Response(temperatures, belief.scale * (gain - lost) + belief.gain_shift)
+    return Response(temperatures, belief.scale * (gain + belief.gain_shift - lost))
 
 
 def _step(octaves: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tempadvisor.advise import CURVE_TEMPERATURES, recommend
-from tempadvisor.errors import OutOfScopeError
+from tempadvisor.errors import OutOfScopeError, UsageError
 from tempadvisor.profiling import profile
 from tempadvisor.records import Recommendation, TeacherProfile, TrainingSetup
 from tempadvisor.rules import load_rules
@@ -78,6 +78,22 @@ class TestSensible:
         assert [option.kd_weight for option in options] == [0.1, 0.5, 0.9]
         assert [option.best for option in options].count(True) == 1
 
+    def test_where_kd_loses_the_smallest_weight_loses_least_and_is_the_best_pair(self) -> None:
+        proud = dataclasses.replace(teacher(3.0), accuracy=0.5)
+        options = advice(proud, augmentation="strong", epochs=450).kd_weights
+        gains = [option.expected_accuracy for option in options]
+        assert max(gains) < 0
+        assert gains == sorted(gains, reverse=True)
+        assert [option.best for option in options] == [True, False, False]
+
+    def test_a_handful_of_samples_earns_low_confidence(self) -> None:
+        few = profile(logits()[:30], logits_from="train")
+        assert recommend(few).confidence == "low"
+
+    def test_raw_logits_are_refused_with_the_next_step(self) -> None:
+        with pytest.raises(UsageError, match=r"Got ndarray\. tempadvisor\.profile makes one"):
+            recommend(logits())  # type: ignore[arg-type]
+
     def test_knowing_more_names_fewer_unknowns(self) -> None:
         few = {unknown.name for unknown in advice(epochs=100, optimizer="sgd").unknown}
         many = {unknown.name for unknown in advice().unknown}
@@ -89,11 +105,24 @@ class TestSensible:
 
 
 class TestTheTeachersScale:
-    @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+    @pytest.mark.parametrize("scale", [0.1, 0.5, 1.0, 2.0])
     def test_three_times_the_logits_get_a_clearly_higher_temperature(self, scale: float) -> None:
         base, tripled = recommend(teacher(scale)), recommend(teacher(3 * scale))
         assert base.temperature <= 10
         assert 1.5 <= tripled.temperature / base.temperature <= 4
+
+    def test_the_temperature_rises_with_the_scale_from_end_to_end(self) -> None:
+        temperatures = [
+            recommend(teacher(scale)).temperature for scale in (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+        ]
+        assert temperatures == sorted(temperatures)
+        assert temperatures[-1] > 20
+
+    def test_below_one_the_answer_warns_and_trusts_itself_less(self) -> None:
+        answer = recommend(teacher(0.1))
+        assert answer.temperature < 1
+        assert answer.confidence == "low"
+        assert "below_one" in {notice.code for notice in answer.warnings}
 
     def test_without_the_softness_rule_the_scale_hardly_counts(self) -> None:
         base, tripled = (advice(teacher(scale), "S7-softness") for scale in (1.0, 3.0))
@@ -289,6 +318,13 @@ class TestReasons:
 
 
 class TestStandardizedContract:
+    def test_the_usual_weights_are_nine_and_a_tenth_and_no_rule_moves_them(self) -> None:
+        answer = advice(standardized=True)
+        assert (answer.loss_contract.kd_weight, answer.loss_contract.hard_weight) == (9.0, 0.1)
+        moved = {reason.id: reason.octaves for reason in answer.reasons if abs(reason.octaves) > 0.05}
+        assert "kd-weight" not in moved
+        assert [option.kd_weight for option in answer.kd_weights] == [0.9, 3.0, 9.0]
+
     def test_the_temperature_counts_in_units_of_the_logits_standard_deviation(self) -> None:
         answer = advice(teacher(), standardized=True, kd_weight=9.0, hard_weight=0.1)
         assert 1 < answer.temperature < 5
