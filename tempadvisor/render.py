@@ -152,7 +152,7 @@ def _facts(advice: Recommendation) -> Table:
     table.add_row("Confidence", f"{advice.confidence} ({_basis(advice)})")
     table.add_row("Loss", Text("\n".join(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}")))))
     weights = ", ".join(
-        f"{option.kd_weight:g} → T={option.temperature:.2g}{' (best pair)' if option.best else ''}"
+        f"{option.kd_weight:g} → T={option.temperature:.2g}{' (looks best)' if option.best else ''}"
         for option in advice.kd_weights
     )
     table.add_row("kd_weight", weights)
