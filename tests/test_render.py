@@ -134,7 +134,7 @@ class TestFacts:
     def test_the_best_pair_of_weight_and_temperature_is_marked(self, advice: Recommendation) -> None:
         (best,) = (option for option in advice.kd_weights if option.best)
         assert f"{best.kd_weight:g} → T={best.temperature:.2g} (looks best)" in words(shown(advice))
-        assert words(shown(advice)).count("best pair") == 1
+        assert words(shown(advice)).count("looks best") == 1
 
     def test_a_schedule_is_shown_where_there_is_one(self, advice: Recommendation) -> None:
         schedule = Schedule(kind="linear", start=1, end=4, text="Optional: raise T from 1 to 4.")
