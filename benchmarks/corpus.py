@@ -210,8 +210,8 @@ temperature costs more than 10 points against no KD on the training images and o
 steps they had. Looked into on the ten of them from digits and Fashion-MNIST (8 seeds that are in no suite, validation
 accuracy, rates times 1, 0.3, 0.1, 0.03; higher ones not tried): in four, all SGD with T², a third or a tenth of the
 rate lifts T=40, from 13, 20, 36 and 9 % to 41, 45, 66 and 14 %, so the rate was too high for that temperature; yet
-T=1 at its own best rate stays ahead with 63, 68, 72 and 40 %. In the other six a lower rate is worse at T=40 or changes
-nothing: they have 10 to 160 steps, too few for what high temperatures ask, or no T².
+T=1 at its own best rate stays ahead with 63, 68, 72 and 40 %. In the other six a lower rate is worse at T=40 or
+changes nothing: they have 10 to 160 steps, which may be too few for what high temperatures ask, or no T².
 
 ### What a fixed temperature loses
 Points of accuracy against the best temperature, cross-fitted: the best is chosen on half of the seeds by the smoothed
