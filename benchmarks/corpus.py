@@ -200,8 +200,8 @@ split; differences are paired by seed. The frozen source is not among them.
 
 **Best temperature** (top of the curve smoothed over 0.4 octaves), number of curves:
 {best}.
-In {n_harmed} of {n_curves} curves no temperature beats training without KD: weak teachers at a high KD weight are in
-the designs on purpose. Gain at T=4 over no KD, clipped at 10 points: {gain_short} under {short} steps, {gain_long}
+In {n_harmed} of {n_curves} curves no temperature beats training without KD; in {n_weak} of these the teacher is no
+better than the student without KD. Gain at T=4 over no KD, clipped at 10 points: {gain_short} under {short} steps, {gain_long}
 from there on.
 
 **Read this first: one learning rate serves all temperatures of a curve.** In {n_unlearned} of {n_curves} curves some
@@ -239,6 +239,7 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
     """Return the section of the data card."""
     sources = Counter(str(curve.run.source) for curve in curves)
     best = Counter(curve.best for curve in curves)
+    harmed = [curve for curve in curves if (SMOOTHER @ curve.gain.mean(0)).max() < 0]
     gains = [macro([c for c in curves if test(c)], gain_at_4) for test in (_short, _long)]
     gain_short, gain_long = (f"{mean:+.2f} ± {error:.2f}" for mean, error in gains)
     groups: tuple[tuple[str, Test], ...] = (
@@ -259,7 +260,8 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         n_failed=sum(curve.n_failed for curve in curves),
         incomplete=incomplete,
         best=", ".join(f"T={t:g} {best[t]}" for t in TEMPERATURES if best[t]),
-        n_harmed=sum(bool((SMOOTHER @ curve.gain.mean(0)).max() < 0) for curve in curves),
+        n_harmed=len(harmed),
+        n_weak=sum((curve.run.teacher_test_accuracy or 0) <= curve.without.mean() for curve in harmed),
         n_unlearned=sum(bool(curve.unlearned.any()) for curve in curves),
         unlearned_high=sum(bool(curve.unlearned[-1]) for curve in curves),
         unlearned_low=sum(bool(curve.unlearned[0]) for curve in curves),
