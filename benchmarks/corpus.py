@@ -201,8 +201,8 @@ split; differences are paired by seed. The frozen source is not among them.
 **Best temperature** (top of the curve smoothed over 0.4 octaves), number of curves:
 {best}.
 In {n_harmed} of {n_curves} curves no temperature beats training without KD; in {n_weak} of these the teacher is no
-better than the student without KD. Gain at T=4 over no KD, clipped at 10 points: {gain_short} under {short} steps, {gain_long}
-from there on.
+better than the student without KD. Gain at T=4 over no KD, clipped at 10 points: {gain_short} under {short} steps,
+{gain_long} from there on.
 
 **Read this first: one learning rate serves all temperatures of a curve.** In {n_unlearned} of {n_curves} curves some
 temperature costs more than 10 points against no KD on the training images and on the test images alike; in
