@@ -31,6 +31,7 @@ FEATURES: Mapping[str, str] = {
     "student_init": "where the student's first weights come from",
     "teacher_origin": "where the teacher comes from",
     "log2_finetune_epochs": "log2 of one more than the epochs of fine-tuning of a pretrained teacher",
+    "teacher_seen": "whether the teacher was profiled, so that its softness is measured and need not be guessed",
     "teacher_mixing": "whether the teacher was trained on mixed inputs",
     "teacher_label_smoothing": "label smoothing the teacher was trained with",
     "logits_from": "which inputs the teacher's logits come from",
@@ -94,6 +95,7 @@ def features(
         "log2_finetune_epochs": (
             None if setup.teacher_finetune_epochs is None else math.log2(1 + setup.teacher_finetune_epochs)
         ),
+        "teacher_seen": profile is not None,
         "teacher_mixing": _mixing(setup.teacher_augmentation),
         "teacher_label_smoothing": setup.teacher_label_smoothing,
         "logits_from": setup.logits_from or (profile.logits_from if profile else None),

@@ -59,8 +59,8 @@ class Rule:
 
     `shift` and `shift_std` count in octaves of the best temperature per unit of strength, `widen` in octaves of
     its standard deviation. The factors multiply, per unit of strength, what KD is worth as a whole (`gain_factor`)
-    or what a temperature too low or too high costs; `gain_shift` adds to the gain over no KD (a fraction, before the factors).
-    `schedule` gives octaves below and above the recommended temperature.
+    or what a temperature too low or too high costs; `gain_shift` adds to the gain over no KD (a fraction, before the
+    factors). `schedule` gives octaves below and above the recommended temperature.
     """
 
     id: str

@@ -186,6 +186,11 @@ class TestDirections:
         assert with_rule > 0.3
         assert abs(without) < with_rule / 2
 
+    def test_of_a_smoothed_teacher_is_measured_once_the_teacher_is_seen(self) -> None:
+        assert octaves(advice(teacher(), teacher_label_smoothing=0.1), advice(teacher())) == pytest.approx(
+            0, abs=1e-9
+        )
+
     def test_of_a_mean_reduction_needs_the_number_of_classes(self) -> None:
         mean, batchmean = ({"reduction": word} for word in ("mean", "batchmean"))
         assert octaves(advice(teacher(), **mean), advice(teacher(), **batchmean)) > 0.3

@@ -122,7 +122,7 @@ def test_a_book_without_a_rule_lacks_just_that_rule() -> None:
 class TestFeatures:
     def test_an_unknown_setup_has_no_features_but_those_of_the_loss(self) -> None:
         known = {name for name, value in seen().items() if value is not None}
-        assert known == {"t_squared", "reduction", "log2_soft_odds", "odds_lost_t_squared"}
+        assert known == {"teacher_seen", "t_squared", "reduction", "log2_soft_odds", "odds_lost_t_squared"}
 
     def test_soft_odds_are_the_ratio_of_the_weights_in_octaves(self) -> None:
         assert seen(kd_weight=0.5)["log2_soft_odds"] == 0.0
