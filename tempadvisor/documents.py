@@ -104,6 +104,10 @@ def _umask() -> int:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or device may never end
+            raise InputError(
+                f"{path} must be a regular file. Got a pipe or device. Check the path.", code="unreadable"
+            )
         if path.stat().st_size > MOST_BYTES:
             raise InputError(
                 f"{path} must be at most {MOST_BYTES // 2**20} MiB of text. It is larger. Check the path.",
@@ -168,8 +172,28 @@ def _parse_toml(path: Path) -> Any:
 def _parse_yaml(path: Path) -> Any:
     import yaml
 
+    class Plain(yaml.SafeLoader):
+        """Refuse what YAML 1.1 reads in silence: a key given twice, and 1:30 as the number 90."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[str] = set()
+            for key, _ in getattr(node, "value", ()):
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value[:100]} is given twice", key.start_mark
+                    )
+                seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            return super().construct_mapping(node, deep)
+
+        def construct_scalar(self, node: Any) -> Any:
+            if node.tag.endswith((":int", ":float")) and ":" in node.value:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{node.value[:100]} is no plain number", node.start_mark
+                )
+            return super().construct_scalar(node)
+
     try:
-        return yaml.safe_load(_read_text(path))
+        return yaml.load(_read_text(path), Plain)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" on line {mark.line + 1}" if mark else ""
@@ -177,7 +201,9 @@ def _parse_yaml(path: Path) -> Any:
             f"{path} must be plain YAML. It is not{place}: {error.problem}. Mend it.", code="bad_config"
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # !!int abc, and worse
-        raise InputError(f"{path} must be plain YAML. It is not: {error}. Mend it.", code="bad_config") from None
+        raise InputError(
+            f"{path} must be plain YAML. It is not: {str(error)[:100]}. Mend it.", code="bad_config"
+        ) from None
 
 
 def setup_from(mapping: Mapping[str, Any], *, where: str) -> TrainingSetup:
@@ -249,6 +275,12 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint)
 
 
+def _by_level(values: Mapping[str, Any]) -> list[float]:
+    """Return the softness temperatures that were found, in the order of their levels."""
+    pairs = zip(values["softness_levels"], values["softness_temperatures"], strict=True)
+    return [found for _, found in sorted(pairs, key=lambda pair: pair[0]) if found is not None]
+
+
 def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
     grid, levels = values["temperatures"], values["softness_levels"]
     if values["schema"] != 1:
@@ -260,6 +292,8 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{curve} must have one value a temperature."
     if len(levels) != len(values["softness_temperatures"]):
         yield "softness_temperatures must have one value a level."
+    elif (found := _by_level(values)) != sorted(found):
+        yield "softness_temperatures must rise with the levels."
     if values["n_classes"] < 2 or values["n_samples"] < 1:
         yield "n_classes must be at least 2 and n_samples at least 1."
         return
@@ -273,7 +307,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         "nontarget_entropy_nats": (-TINY, most),
         "top1_probability": (0.0, 1 + 1e-6),
         "softness_levels": (0.0, 1.0),
-        "softness_temperatures": (TINY, math.inf),
+        "softness_temperatures": (2.0**-8 * (1 - 1e-6), 2.0**11 * (1 + 1e-6)),
+        "related_mass": (-TINY, 1 + 1e-6),
+        "granularity": (-TINY, math.inf),
+        "calibration_error": (-TINY, math.inf),
+        "confusable_classes": (-TINY, math.inf),
         "spike_temperature": (TINY, math.inf),
         "logit_std": (TINY, math.inf),
         "margin": (0.0, math.inf),

@@ -85,9 +85,6 @@ class TestReadSetup:
         with pytest.raises(UsageError, match=r"'epoch' .*mean epochs\? 'optimiser' .*mean optimizer\? \(here\)"):
             setup_from({"epoch": 3, "optimiser": "sgd"}, where="here")
 
-    def test_the_last_of_a_repeated_key_counts(self, tmp_path: Path) -> None:
-        assert read_setup(config(tmp_path, "epochs: 3\nepochs: 4\n"), {}).epochs == 4
-
     @pytest.mark.parametrize("name", ["missing.yaml", "folder.yaml", "null\0byte.yaml"])
     def test_what_cannot_be_read_is_an_input_error(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "folder.yaml").mkdir()
@@ -223,3 +220,54 @@ class TestWriteText:
             write_text(tmp_path / name, "x")
         assert caught.value.code == "unwritable"
         assert [path.name for path in tmp_path.iterdir()] == ["folder.json"]
+
+
+@pytest.mark.parametrize("name", ["p.json", "s.yaml", "s.toml"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_is_refused_before_it_is_read(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="must be a regular file"):
+        load_profile(path) if name == "p.json" else read_setup(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lr: 0.1\nlr: 0.2\n", "on line 2: lr is given twice"),
+        ("epochs: 1:30\n", "on line 1: 1:30 is no plain number"),
+        ("lr: 1:30.5\n", "on line 1: 1:30.5 is no plain number"),
+    ],
+)
+def test_yaml_that_would_mean_something_else_in_silence_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_setup(config(tmp_path, text), {})
+
+
+@pytest.mark.parametrize("text", ["&a {lr: *a}\n", "lr: &a [*a]\n", "&a [*a]\n", "? &a [*a]\n: 1\n"])
+def test_yaml_that_holds_itself_is_refused_in_a_short_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TempAdvisorError) as caught:
+        read_setup(config(tmp_path, text), {})
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("related_mass", 1.5),
+        ("related_mass", -0.5),
+        ("granularity", -1.0),
+        ("calibration_error", -0.1),
+        ("confusable_classes", -2.0),
+        ("softness_temperatures", [1.0, 2.0, 3.0, 4.0, 4096.0]),
+        ("softness_temperatures", [0.001, 2.0, 3.0, 4.0, 5.0]),
+        ("softness_temperatures", [1.0, 2.0, None, 1.5, 5.0]),
+    ],
+)
+def test_a_value_that_no_teacher_has_is_refused(profile: TeacherProfile, key: str, value: Any) -> None:
+    content = json.loads(to_json(profile)) | {key: value}
+    with pytest.raises(InputError, match=key):
+        profile_from(content, where="p.json")
