@@ -1,7 +1,8 @@
 """Load named or user data as tensors, with train, validation and test splits fixed by a seed.
 
 Names: `sklearn/digits`; `fashion-mnist` (Debian's folder) or any folder of IDX files; an image folder
-(`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `images` and `labels`;
+(`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `images` and `labels`, where images
+are (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, as uint8 or as floats in [0, 1];
 `glyphs/latin-coarse|medium|fine`, the same rendered characters under three labelings, and `glyphs/kana`.
 Nothing is downloaded, and nothing is unpickled.
 """
@@ -171,7 +172,8 @@ def _npz(path: Path) -> Data:
             images, labels = file["images"], file["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} must be an .npz with images and labels. Got: {error}.", code="bad_data") from None
-    if images.ndim == 3:
+    plain = images.ndim == 3
+    if plain:
         images = images[..., None]
     if (
         images.ndim != 4
@@ -185,6 +187,15 @@ def _npz(path: Path) -> Data:
             f"Got {images.shape} and {labels.dtype} {labels.shape}.",
             code="bad_data",
         )
+    first, last = (images.shape[axis] in (1, 3) for axis in (1, 3))
+    if first == last and not plain:
+        raise InputError(
+            f"{path} must hold images with 1 or 3 channels, either second or last. Got {images.shape}. "
+            "Store them as (N, height, width, channels).",
+            code="bad_data",
+        )
+    if first and not plain:
+        images = np.moveaxis(images, 1, 3)
     if images.dtype != np.uint8:
         if images.dtype.kind != "f" or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
             raise InputError(

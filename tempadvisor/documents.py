@@ -292,7 +292,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{curve} must have one value a temperature."
     if len(levels) != len(values["softness_temperatures"]):
         yield "softness_temperatures must have one value a level."
-    elif (found := _by_level(values)) != sorted(found):
+    elif (solved := _by_level(values)) != sorted(solved):
         yield "softness_temperatures must rise with the levels."
     if values["n_classes"] < 2 or values["n_samples"] < 1:
         yield "n_classes must be at least 2 and n_samples at least 1."

@@ -7,12 +7,19 @@ Any other name is timm's. Inputs of the built-in ones are floats in [0, 1]. Only
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import itertools
+import logging
+import os
 import re
+import socket
 import sys
-from collections.abc import Callable
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,17 +211,63 @@ def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> 
     plain = name.removeprefix("timm/")
     if not plain.startswith(("hf-hub:", "local-dir:")) and not timm.is_model(plain.split(".")[0]):
         names = (*FAMILIES, *timm.list_models())
-        raise InputError(f"{name} must be a model. {did_you_mean(name, names)[:200]}", code="no_model")
+        raise InputError(f"{name[:100]} must be a model. {did_you_mean(name[:100], names)[:200]}", code="no_model")
     extra: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
     try:
-        model: nn.Module = timm.create_model(plain, pretrained=pretrained, in_chans=channels, **extra)
+        with _quiet(), _offline_without_network(pretrained):
+            model: nn.Module = timm.create_model(plain, pretrained=pretrained, in_chans=channels, **extra)
     except Exception as error:  # timm and its hub raise whatever they meet on the way
         raise InputError(
-            f"{name} must have weights that can be loaded. Got {type(error).__name__}: {str(error)[:200]} "
+            f"{name[:100]} must have weights that can be loaded. Got {type(error).__name__}: {str(error)[:200]} "
             "Without a network, give a checkpoint file and --model NAME.",
             code="no_weights",
         ) from None
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings and the hub's log lines to itself: what matters of them is in the error."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "timm", "urllib3", "httpx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _offline_without_network(pretrained: bool) -> Iterator[None]:
+    """Let the hub look only into its cache where it cannot be reached, instead of trying again and again."""
+    if not pretrained or _reachable():
+        yield
+        return
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    """Return whether the hub's host answers within two seconds; a proxy is taken at its word."""
+    if urllib.request.getproxies():
+        return True
+    address = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), timeout=2).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -247,7 +300,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
             state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with _quiet():
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
         missing = "It does not exist." if not path.exists() else f"Got {type(error).__name__}."
         raise InputError(
@@ -287,6 +341,11 @@ def load_teacher(
         return _from_checkpoint(Path(spec), model, image_shape).eval()
     if re.fullmatch(r"[\w.]+:\w+", spec) and not spec.startswith(("hf-hub:", "local-dir:")):
         return _from_factory(spec).eval()
+    if ":" in spec and not spec.removeprefix("timm/").startswith(("hf-hub:", "local-dir:")):
+        raise InputError(
+            f"a factory must be package.module:factory. Got {spec[:100]!r}. Name its module by dots.",
+            code="bad_factory",
+        )
     return _normalized(_timm(spec, None, image_shape[0], pretrained=True)).eval()
 
 
@@ -341,9 +400,12 @@ def _from_factory(spec: str) -> nn.Module:
     try:
         factory: Callable[[], Any] = getattr(importlib.import_module(module), name)
         model = factory()
-    except Exception as error:  # it is the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it is the user's code, which may even exit
         raise InputError(
-            f"{spec} must be a callable without arguments. Got {type(error).__name__}: {error}.", code="bad_factory"
+            f"{spec[:100]} must be a callable without arguments. Got {type(error).__name__}: {str(error)[:200]}.",
+            code="bad_factory",
         ) from None
     finally:
         sys.path.remove(here)

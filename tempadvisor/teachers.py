@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from pathlib import Path
 
 from tempadvisor.documents import load_profile
-from tempadvisor.errors import UsageError
+from tempadvisor.errors import InputError, UsageError
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import demo_path
@@ -43,11 +45,16 @@ def profile_of(
         raise UsageError("TEACHER must be a file or a model. Got an empty text. Name one.", code="nothing_given")
     path, suffix = Path(teacher), Path(teacher).suffix.lower()
     saved = suffix == ".json"
-    stored = suffix in LOGITS_SUFFIXES and model is None
+    stored = suffix in LOGITS_SUFFIXES and (model is None or suffix not in MODEL_SUFFIXES)
     if (saved or stored) and data is not None:
         raise UsageError(
             f"--data goes with a model. Got it beside {teacher}, which holds logits already. "
             "Leave --data out, or name the model of a checkpoint with --model.",
+            code="contradiction",
+        )
+    if stored and model is not None:
+        raise UsageError(
+            f"--model must be left out for stored logits: it belongs to a checkpoint. Got it beside {teacher}.",
             code="contradiction",
         )
     if saved and (model is not None or read_all):
@@ -65,7 +72,7 @@ def profile_of(
         return profile(path, logits_from=logits_from, read_all=read_all, progress=progress)
     if data is None:
         raise UsageError(
-            f"{teacher} names a model, which needs data to run on. Add --data, such as an image folder; "
+            f"{teacher[:100]} names a model, which needs data to run on. Add --data, such as an image folder; "
             f"stored logits end in {', '.join(LOGITS_SUFFIXES)}.",
             code="no_data",
         )
@@ -81,23 +88,27 @@ def _live(
     read_all: bool,
     progress: Progress | None,
 ) -> TeacherProfile:
-    """Run a model on data; of a data set with a test split, on the rest of it."""
+    """Run a model on data; of a data set with a test split, on the rest of it. What its code prints is no advice."""
     from tempadvisor import datasets, models
     from tempadvisor.profiling import profile
 
     loaded = datasets.load(data)
     images, labels = loaded.images[: loaded.test_start], loaded.labels[: loaded.test_start]
     channels, height, width = images.shape[1:]
-    module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
-    return profile(
-        module,
-        labels,
-        data=images,
-        name=teacher,
-        logits_from=logits_from,
-        read_all=read_all,
-        progress=progress,
-    )
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
+            return profile(
+                module,
+                labels,
+                data=images,
+                name=teacher,
+                logits_from=logits_from,
+                read_all=read_all,
+                progress=progress,
+            )
+    except SystemExit:  # the model is the user's code
+        raise InputError(f"{teacher[:100]} must return logits. It ended the program.", code="bad_factory") from None
 
 
 def _exists(path: Path) -> bool:
