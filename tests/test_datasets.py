@@ -169,3 +169,20 @@ def test_what_is_no_data_set_ends_in_one_line_that_names_it(tmp_path: Path, case
 def test_a_near_name_is_suggested():
     with pytest.raises(InputError, match="Did you mean sklearn/digits"):
         load("sklearn/digit")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_with_channels_first_or_last_are_the_same_images(tmp_path: Path, channels: int) -> None:
+    images = np.arange(2 * 8 * 6 * channels, dtype=np.uint8).reshape(2, 8, 6, channels)
+    np.savez(tmp_path / "last.npz", images=images, labels=[0, 1])
+    np.savez(tmp_path / "first.npz", images=np.moveaxis(images, 3, 1), labels=[0, 1])
+    first, last = (load(str(tmp_path / name)).images for name in ("first.npz", "last.npz"))
+    assert first.shape == (2, channels, 8, 6)
+    assert first.equal(last)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 3), (2, 1, 8, 1), (2, 8, 8, 8)])
+def test_images_whose_channels_cannot_be_told_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros(shape, np.uint8), labels=[0, 1])
+    with pytest.raises(InputError, match="either second or last"):
+        load(str(tmp_path / "x.npz"))

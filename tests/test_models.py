@@ -104,3 +104,15 @@ def test_a_teacher_that_cannot_be_had_ends_in_one_line(spec, model, says):
 
 def test_a_factory_is_called():
     assert isinstance(load_teacher("torch.nn:Identity"), nn.Identity)
+
+
+@pytest.mark.parametrize("spec", ["a:b:c", "../file.py:make", "folder/file:make"])
+def test_what_is_almost_a_factory_is_told_how_one_is_named(spec: str) -> None:
+    with pytest.raises(InputError, match=r"must be package\.module:factory"):
+        load_teacher(spec)
+
+
+def test_a_long_name_is_shortened_in_the_message() -> None:
+    with pytest.raises(InputError) as caught:
+        load_teacher("x" * 5000)
+    assert len(str(caught.value)) < 500

@@ -138,3 +138,31 @@ def test_teacher_and_data_must_go_together(teacher: str, data: str | None, code:
     with pytest.raises(UsageError) as error:
         profile_of(teacher, data=data)
     assert error.value.code == code
+
+
+def user_module(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
+    (folder / f"{name}.py").write_text(f"from torch import nn\nprint('hello')\n{body}")
+    monkeypatch.chdir(folder)
+
+
+def test_a_factory_that_exits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_module(tmp_path, monkeypatch, "exits_at_once", "def make():\n    raise SystemExit(7)\n")
+    with pytest.raises(InputError, match="SystemExit: 7"):
+        profile_of("exits_at_once:make", data="sklearn/digits")
+
+
+def test_a_model_that_exits_is_refused_and_prints_nothing_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = "class Net(nn.Module):\n    def forward(self, x):\n        print('in')\n        raise SystemExit(7)\n"
+    user_module(tmp_path, monkeypatch, "exits_in_forward", body)
+    with pytest.raises(InputError, match="It ended the program"):
+        profile_of("exits_in_forward:Net", data="sklearn/digits")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\nin\n")
+
+
+def test_a_model_name_beside_stored_logits_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "logits.npz", logits=logits())
+    with pytest.raises(UsageError, match="--model must be left out for stored logits"):
+        profile_of(str(tmp_path / "logits.npz"), model="mlp-32")
