@@ -218,7 +218,8 @@ def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> 
             model: nn.Module = timm.create_model(plain, pretrained=pretrained, in_chans=channels, **extra)
     except Exception as error:  # timm and its hub raise whatever they meet on the way
         raise InputError(
-            f"{name[:100]} must have weights that can be loaded. Got {type(error).__name__}: {str(error).split('. ')[0][:160]}. "
+            f"{name[:100]} must have weights that can be loaded. "
+            f"Got {type(error).__name__}: {str(error).split('. ')[0][:160]}. "
             "Without a network, give a checkpoint file and --model NAME.",
             code="no_weights",
         ) from None
