@@ -36,8 +36,8 @@ from tempadvisor.rules import Fired, RuleBook, load_rules
 if TYPE_CHECKING:
     from tempadvisor.rules import Strength
 
-TEMPERATURES = 2.0 ** np.arange(-3, 7 + 1e-9, 1 / 24)  # 0.125 to 128
-CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40, 64)
+TEMPERATURES = np.geomspace(0.125, 40, 201)  # 40 is the highest that the study behind the rules tried
+CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40)
 KD_WEIGHTS = ((0.1, 0.9), (0.5, 0.5), (0.9, 0.1))  # soft and hard, as in timm, torchdistill and RepDistiller
 KD_WEIGHTS_STANDARDIZED = ((0.9, 0.1), (3.0, 0.1), (9.0, 0.1))
 

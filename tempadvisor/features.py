@@ -53,7 +53,7 @@ MIXED = ("mixup", "cutmix")
 SOFTNESS_LEVEL = 0.5
 SOFTEST, SHARPEST = 2.0**-8, 2.0**11  # temperatures of half softness beyond which none is looked for
 # granularity (nats: mean log number of classes alike) that counts as plainly coarse and plainly fine
-COARSE_NATS, FINE_NATS = 0.0, 0.25
+COARSE_NATS, FINE_NATS = -0.1, 0.4
 # a weight of zero makes infinite odds: beyond 6 octaves (64 to 1) the other term hardly counts
 ODDS_LIMIT = 6.0
 

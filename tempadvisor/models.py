@@ -7,19 +7,12 @@ Any other name is timm's. Inputs of the built-in ones are floats in [0, 1]. Only
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import itertools
-import logging
-import os
 import re
-import socket
 import sys
-import urllib.parse
-import urllib.request
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from tempadvisor.errors import InputError, did_you_mean
+from tempadvisor.hub import offline_without_network, quiet
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".bin")
 FAMILIES = ("mlp-64", "cnn-16", "resnet20", "vit-64", "mixer-64")
@@ -214,7 +208,7 @@ def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> 
         raise InputError(f"{name[:100]} must be a model. {did_you_mean(name[:100], names)[:200]}", code="no_model")
     extra: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
     try:
-        with _quiet(), _offline_without_network(pretrained):
+        with quiet(), offline_without_network(pretrained):
             model: nn.Module = timm.create_model(plain, pretrained=pretrained, in_chans=channels, **extra)
     except Exception as error:  # timm and its hub raise whatever they meet on the way
         raise InputError(
@@ -224,51 +218,6 @@ def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> 
             code="no_weights",
         ) from None
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep warnings and the hub's log lines to itself: what matters of them is in the error."""
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "timm", "urllib3", "httpx")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _offline_without_network(pretrained: bool) -> Iterator[None]:
-    """Let the hub look only into its cache where it cannot be reached, instead of trying again and again."""
-    if not pretrained or _reachable():
-        yield
-        return
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _reachable() -> bool:
-    """Return whether the hub's host answers within two seconds; a proxy is taken at its word."""
-    if urllib.request.getproxies():
-        return True
-    address = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    try:
-        port = address.port or (80 if address.scheme == "http" else 443)
-        socket.create_connection((address.hostname or "", port), timeout=2).close()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -301,7 +250,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
             state: Any = load_file(path)
         else:
-            with _quiet():
+            with quiet():
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
         missing = "It does not exist." if not path.exists() else f"Got {type(error).__name__}."

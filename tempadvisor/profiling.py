@@ -37,7 +37,8 @@ TOLERANCE = 0.006
 _BLOCK_VALUES = 1 << 21
 _LIVE_ROWS = 512
 _MIN_SAMPLES = 1024
-_MIN_PER_CLASS = 4
+_MIN_PER_CLASS = 6
+_RELATED_PER_CLASS, _RELATED_SAMPLES = 40, 6144  # class relations settle slowly; from there on they are firm enough
 
 Progress = Callable[[int, int | None], None]
 
@@ -152,7 +153,8 @@ def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tup
 
 def _is_firm(tally: Tally, tolerance: float) -> bool:
     """Tell whether the standard errors of what drives the advice are below the tolerance."""
-    if tally.n_samples < max(_MIN_SAMPLES, _MIN_PER_CLASS * tally.n_classes):
+    related = min(_RELATED_PER_CLASS * tally.n_classes, _RELATED_SAMPLES)
+    if tally.n_samples < max(_MIN_SAMPLES, _MIN_PER_CLASS * tally.n_classes, related):
         return False
     errors = [
         float(tally.at_one("entropy_nats").error) / math.log(tally.n_classes),

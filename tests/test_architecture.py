@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tempadvisor"
 # A module imports from its own row and from the rows above it, never in a circle.
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
-    ("errors", "fields", "progress", "resources"),
+    ("errors", "fields", "hub", "progress", "resources"),
     ("records", "runs"),
     (
         "arrays",
@@ -44,6 +44,7 @@ LAYERS = (
 # Third-party packages and the modules they live in. numpy may be used anywhere.
 HOMES = {
     "PIL": {"datasets", "glyphs"},
+    "huggingface_hub": {"hub"},
     "joblib": {"bench"},
     "optuna": {"verify"},
     "rich": {"progress", "render"},
@@ -170,7 +171,7 @@ def test_modules_on_the_way_to_a_recommendation_load_nothing_heavy(name: str) ->
 
 def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+    names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     declared = {requirement.split(">")[0].strip() for requirement in project["dependencies"]}
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}
 
