@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -532,8 +533,8 @@ BAD_CONFIGS: dict[str, tuple[str, str]] = {
     "digits.toml": ("epochs = " + "9" * 6000, "must be TOML"),
     "escape.yaml": ('"\\e[2Jlr": 1\n', r"'\x1b[2Jlr' is not a setup key"),
     "bomb.yaml": (
-        "student: &a [x, x, x, x, x, x, x, x, x]\n"
-        + "".join(f"lr: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        "lr:\n- &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
         "lr must be a number above 0. Got a list.",
     ),
 }
@@ -643,11 +644,15 @@ class TestProcess:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
     def test_control_c_in_the_middle_is_one_line(self, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "never.yaml")
-        process = start("recommend", "--config", str(tmp_path / "never.yaml"))
-        with (tmp_path / "never.yaml").open("wb"):  # opens when the process reads, which then waits
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+        (tmp_path / "slow.py").write_text(
+            "import pathlib, time\ndef teacher():\n    pathlib.Path('begun').touch()\n    time.sleep(60)\n"
+        )
+        process = start("recommend", "slow:teacher", "--data", "sklearn/digits", cwd=tmp_path)
+        deadline = time.monotonic() + 50
+        while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (130, b"", b"tempadvisor: Interrupted.\n")
 
     @pytest.mark.parametrize(
