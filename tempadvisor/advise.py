@@ -230,7 +230,11 @@ def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -
         return "low"
     codes = {notice.code for notice in profile.warnings}
     doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
-    return "low" if codes & {"few_samples", "near_chance"} or len(codes & doubtful) > 1 else "medium"
+    return (
+        "low"
+        if codes & {"few_samples", "near_chance", "in_unit_range", "sorted_rows"} or len(codes & doubtful) > 1
+        else "medium"
+    )
 
 
 def _headline(

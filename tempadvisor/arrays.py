@@ -54,7 +54,7 @@ def _npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.
         version = np.lib.format.read_magic(file)
         reader = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(file)
-        if min(shape, default=0) < 0:
+        if any(type(n) is not int or n < 0 for n in shape):
             raise ValueError(shape)
     except (ValueError, TypeError, SyntaxError, OverflowError, tokenize.TokenError):
         raise InputError(

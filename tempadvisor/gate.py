@@ -17,6 +17,7 @@ from tempadvisor.errors import InputError
 from tempadvisor.measures import Floats, Whole
 from tempadvisor.records import Notice
 
+_LARGEST_SPAN = 1e12  # squares and sums of this stay far inside float32
 _JUDGED = 256  # rows of a first block that are enough to tell what they are
 _RAW = "Take the outputs of the last layer, before softmax."
 
@@ -41,16 +42,20 @@ def check_size(n_samples: int, n_classes: int, where: str) -> None:
 
 
 def check_finite(logits: Floats, where: str) -> None:
-    """Check that a block holds neither NaN nor infinity.
+    """Check that a block holds neither NaN nor infinity, nor numbers beyond single precision's reach.
 
     Raises:
         InputError: it does; the message counts them.
     """
-    if np.isfinite(np.einsum("ij->", logits)):
+    low, high = float(logits.min()), float(logits.max())  # NaN if any value is
+    if math.isfinite(low) and math.isfinite(high):
+        if high - low > _LARGEST_SPAN:
+            raise InputError(
+                f"logits must be numbers a network gives. Got values from {low:.1e} to {high:.1e} ({where}). {_RAW}",
+                code="too_large",
+            )
         return
     finite = np.isfinite(logits)
-    if finite.all():
-        return
     bad = int((~finite).sum())
     kinds = "NaN" if np.isnan(logits).any() else "infinity"
     hint = (
@@ -82,11 +87,22 @@ def check_meaning(logits: Floats, where: str) -> Iterator[Notice]:
             code="constant",
         )
     totals = rows.sum(axis=1)
-    if low.min() >= -1e-6 and high.max() <= 1 + 1e-3 and (np.abs(totals - 1) < 0.01).all():
-        raise InputError(
-            f"logits must be raw scores. Got probabilities: rows in [0, 1] that sum to 1 ({where}). "
-            "Take the outputs before softmax, or their logarithm.",
-            code="probabilities",
+    for whole in (1, 100):
+        if low.min() >= -1e-6 and high.max() <= whole * 1.001 and (np.abs(totals - whole) < 0.01 * whole).all():
+            raise InputError(
+                f"logits must be raw scores. Got probabilities: rows in [0, {whole}] that sum to {whole} ({where}). "
+                "Take the outputs before softmax, or their logarithm.",
+                code="probabilities",
+            )
+    if low.min() >= 0 and high.max() <= 1:
+        yield Notice(
+            "in_unit_range",
+            "All values lie in [0, 1], as sigmoid outputs do: those are no logits, and independent sigmoids are "
+            "multi-label, which this advice does not cover.",
+        )
+    if k >= 4 and (np.diff(rows, axis=1) <= 0).all():
+        yield Notice(
+            "sorted_rows", "Every row falls from first to last class, as sorted scores do: the classes are lost then."
         )
     if k >= 4:
         filler = np.median(rows, axis=1)

@@ -22,6 +22,9 @@ Rows = npt.NDArray[np.int64]
 SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
 _PICKLED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib")
 _LABEL_NAMES = ("labels", "label")
+_LABEL_COLUMNS = (*_LABEL_NAMES, "target", "targets", "class", "y", "gt")  # of a CSV, in any case
+_INDEX_COLUMNS = ("", "index", "id", "unnamed: 0")
+_JUDGED_ROWS = 64  # of a CSV, to tell a column of labels or row numbers from logits
 _TAKE = "Save them with np.savez(path, logits=logits, labels=labels)."
 
 
@@ -223,8 +226,21 @@ def _open_csv(path: Path) -> StoredLogits:
     with path.open("rb") as file:
         first = file.readline().removeprefix(b"\xef\xbb\xbf")
         names = [cell.strip().strip(b'"').decode(errors="replace") for cell in first.rstrip(b"\r\n").split(b",")]
-        has_header = not all(_is_number(name) for name in names)
-        label_column = next((names.index(n) for n in _LABEL_NAMES if n in names), None) if has_header else None
+        if len(names) == 1 and any(mark in first for mark in (b";", b"\t")):
+            raise InputError(
+                f"{path} must be separated by commas. Got another separator. Save it anew.", code="no_csv"
+            )
+        numbered = names == [str(i) for i in range(len(names))]  # pandas names unnamed columns so
+        has_header = numbered or not all(_is_number(name) for name in names)
+        words = [name.lower() for name in names] if has_header else []
+        label_column = next((words.index(n) for n in _LABEL_COLUMNS if n in words), None)
+        index_column = next((names[words.index(n)] for n in _INDEX_COLUMNS if n in words), None)
+        if index_column is not None:
+            raise InputError(
+                f"{path} must hold logits and labels only. Got an index column {index_column!r}. "
+                "Leave it out: DataFrame.to_csv(path, index=False).",
+                code="index_column",
+            )
         if not has_header:
             file.seek(0)
         offsets, lines, labels = _csv_index(file, path, len(names), label_column, 2 if has_header else 1)
@@ -240,7 +256,23 @@ def _open_csv(path: Path) -> StoredLogits:
         return block
 
     checked = None if label_column is None else _labels(labels, len(offsets), str(path))
+    _refuse_whole_columns(
+        read(np.arange(min(_JUDGED_ROWS, len(offsets)))), [names[i] for i in kept], has_header, path
+    )
     return StoredLogits(str(path), len(offsets), n_columns, checked, read)
+
+
+def _refuse_whole_columns(block: Array, names: list[str], has_header: bool, path: Path) -> None:
+    """Refuse a column of whole numbers among fractions: labels or row numbers, not logits."""
+    whole = (block == np.round(block)).all(axis=0)
+    if len(block) >= 10 and whole.any() and not whole.all():
+        column = int(np.flatnonzero(whole)[0])
+        which = f"column {names[column]!r}" if has_header else f"column {column + 1}"
+        raise InputError(
+            f"{path} must hold logits. Got whole numbers only in {which}: labels or row numbers? "
+            "Name a column of labels `label` in a header, and leave out row numbers.",
+            code="whole_column",
+        )
 
 
 def _is_number(text: str) -> bool:

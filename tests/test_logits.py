@@ -4,6 +4,7 @@ import json
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,3 +263,47 @@ def test_a_csv_line_of_another_length_or_with_text_is_named(tmp_path):
     assert "x.csv, line 3," in refused(tmp_path / "x.csv", "ragged_rows")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n1,two\n")
     assert "x.csv, line 3 must hold numbers" in refused(tmp_path / "x.csv", "not_a_number")
+
+
+FRACTIONS = "\n".join(",".join(f"{(7 * i + 3 * j) % 11 / 4 + 0.1:.3f}" for j in range(3)) for i in range(12))
+
+
+class TestCsvColumnsThatAreNoLogits:
+    def written(self, folder: Path, header: str, cells: str = "") -> Path:
+        rows = [line + (cells.format(i) if cells else "") for i, line in enumerate(FRACTIONS.splitlines())]
+        (folder / "logits.csv").write_text("\n".join([*([header] if header else []), *rows]) + "\n")
+        return folder / "logits.csv"
+
+    def test_a_header_of_column_numbers_is_a_header(self, tmp_path: Path) -> None:
+        assert open_logits(self.written(tmp_path, "0,1,2")).n_samples == 12
+
+    @pytest.mark.parametrize("name", ["label", "Label", "target", "y", "gt"])
+    def test_labels_are_known_by_their_usual_names(self, tmp_path: Path, name: str) -> None:
+        stored = open_logits(self.written(tmp_path, f"0,1,2,{name}", ",1"))
+        assert stored.n_classes == 3
+        assert stored.labels is not None
+
+    @pytest.mark.parametrize("name", ["", "index", "Unnamed: 0"])
+    def test_an_index_column_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(InputError) as error:
+            open_logits(self.written(tmp_path, f"a,b,c,{name}", ",{}"))
+        assert error.value.code == "index_column"
+
+    @pytest.mark.parametrize("header", ["", "a,b,c,truth"])
+    def test_whole_numbers_among_fractions_are_refused(self, tmp_path: Path, header: str) -> None:
+        with pytest.raises(InputError) as error:
+            open_logits(self.written(tmp_path, header, ",2"))
+        assert error.value.code == "whole_column"
+
+    def test_another_separator_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "logits.csv").write_text("1.5;2.5\n0.5;1.0\n")
+        with pytest.raises(InputError, match="separated by commas"):
+            open_logits(tmp_path / "logits.csv")
+
+
+def test_a_header_whose_shape_is_no_number_is_a_broken_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 10)))
+    raw = (tmp_path / "x.npy").read_bytes().replace(b"(1, 10), }    ", b"(True, 10), } ")
+    (tmp_path / "x.npy").write_bytes(raw)
+    with pytest.raises(InputError):
+        open_logits(tmp_path / "x.npy")

@@ -384,3 +384,28 @@ def test_tensors_of_logits_are_taken_like_arrays():
     found = profile(tensor, torch.tensor(LABELS))
     assert found.entropy_nats == pytest.approx(profile(LOGITS, LABELS).entropy_nats, abs=1e-5)
     assert profile(tensor.detach().bfloat16()).n_classes == 10
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e300, 1e307])
+def test_values_that_no_network_gives_are_refused(scale: float) -> None:
+    values = np.random.default_rng(0).normal(size=(50, 4)) * scale
+    with pytest.raises(InputError) as error:
+        profile(values, logits_from="train")
+    assert error.value.code == "too_large"
+
+
+def test_percentages_are_probabilities_too() -> None:
+    raw = np.exp(np.random.default_rng(0).normal(size=(200, 4)))
+    with pytest.raises(InputError) as error:
+        profile(100 * raw / raw.sum(axis=1, keepdims=True), logits_from="train")
+    assert error.value.code == "probabilities"
+
+
+def test_values_like_sigmoid_outputs_and_sorted_rows_are_warned_of() -> None:
+    noise = np.random.default_rng(0).normal(size=(200, 5))
+    sigmoid = profile(1 / (1 + np.exp(-noise)), logits_from="train")
+    assert "in_unit_range" in {notice.code for notice in sigmoid.warnings}
+    ordered = profile(-np.sort(-3 * noise, axis=1), logits_from="train")
+    assert "sorted_rows" in {notice.code for notice in ordered.warnings}
+    plain = profile(3 * noise, logits_from="train")
+    assert not {"in_unit_range", "sorted_rows"} & {notice.code for notice in plain.warnings}
