@@ -105,10 +105,11 @@ def recommend(
         )
     contract = setup.loss_contract()
     fired, belief, response = _respond(profile, setup, contract, book)
-    outside = tuple(_outside(profile, setup, response.best))
+    outside = tuple(_outside(profile, setup))
     anchor = book.anchor_standardized if contract.standardized else book.anchor
     known = not any(notice.code == "outside_known" for notice in outside)
     temperature = _rounded(response.best if known else anchor.temperature)
+    outside += tuple(_edges(temperature))
     low, high = response.interval()
     interval = (min(low, temperature), max(high, temperature))
     verdict = _verdict(response, temperature, known)
@@ -175,7 +176,7 @@ def _at(value: Strength, temperature: float) -> float:
     return value
 
 
-def _outside(profile: TeacherProfile | None, setup: TrainingSetup, temperature: float) -> Iterable[Notice]:
+def _outside(profile: TeacherProfile | None, setup: TrainingSetup) -> Iterable[Notice]:
     """Say what lies beyond the evidence: `outside_known` beyond all of it, `beyond_most_evidence` beyond most."""
     n_classes, n_train, epochs = profile.n_classes if profile else 0, setup.n_train or 0, setup.epochs or 0
     if n_classes > MOST_CLASSES:
@@ -184,14 +185,22 @@ def _outside(profile: TeacherProfile | None, setup: TrainingSetup, temperature: 
         yield Notice("beyond_most_evidence", f"{n_classes:,} classes are more than most KD studies behind this have.")
     if epochs > LONG_EPOCHS:
         yield Notice("outside_known", f"{epochs:,} epochs are longer than any KD recipe behind this advice.")
+    if n_train > MANY_SAMPLES:
+        yield Notice("beyond_most_evidence", f"{n_train:,} training samples are more than most KD studies here have.")
+
+
+def _edges(temperature: float) -> Iterable[Notice]:
+    """Say where a temperature lies at the edge of what was measured."""
     if temperature < LOWEST_MEASURED:
         yield Notice(
             "below_one",
             f"T below {LOWEST_MEASURED:g} sharpens the teacher, which no KD study behind this advice has measured; "
             f"T={LOWEST_MEASURED:g} is the safe choice.",
         )
-    if n_train > MANY_SAMPLES:
-        yield Notice("beyond_most_evidence", f"{n_train:,} training samples are more than most KD studies here have.")
+    if temperature >= TEMPERATURES[-1]:
+        yield Notice(
+            "at_edge", f"T={TEMPERATURES[-1]:g} is the highest that is ever advised; the best may lie beyond."
+        )
 
 
 def _conflicts(fired: tuple[Fired, ...], temperature: float) -> Iterable[Notice]:
@@ -281,7 +290,7 @@ def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]
             Reason(
                 id=one.rule.id,
                 kind="rule",
-                effect=one.effect(octaves),
+                effect="none" if abs(octaves) < 0.005 else "raises" if octaves > 0 else "lowers",
                 octaves=round(octaves, 3) + 0.0,
                 text=one.rule.why,
                 source=one.rule.source,

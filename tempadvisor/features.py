@@ -1,7 +1,7 @@
 """What the rules see: a teacher's profile, a setup and its loss contract as named numbers and words.
 
 The only place where feature names and their definitions live. A feature that cannot be known is None; nothing is
-imputed. Two features depend on the temperature asked about (a weight that shrinks with T), so they are arrays over
+imputed. One feature depends on the temperature asked about (the weight that shrinks with T), so it is an array over
 the grid of temperatures; all others are scalars.
 """
 
@@ -46,7 +46,6 @@ FEATURES: Mapping[str, str] = {
     "overconfidence": "mean top-1 probability at T = 1 minus accuracy",
     "fineness": "0 coarse to 1 fine, as declared or from the measured granularity",
     "related_mass": "share of the softened non-target mass that goes to related classes",
-    "log2_classes": "log2 of the number of classes",
 }
 
 MIXED = ("mixup", "cutmix")
@@ -70,7 +69,7 @@ def features(
         profile: what was measured of the teacher, or None.
         setup: what is known of the training.
         contract: the loss the answer is to hold for.
-        temperatures: shape (G,), in the units of the contract; the features that depend on T are given there.
+        temperatures: shape (G,), in the units of the contract; the feature that depends on T is given there.
 
     Source: evidence (sections 2 to 4).
     """
@@ -101,7 +100,7 @@ def features(
         "logits_from": setup.logits_from or (profile.logits_from if profile else None),
         "t_squared": contract.t_squared,
         "reduction": contract.reduction,
-        "log2_soft_odds": soft_odds(contract, 0.0),
+        "log2_soft_odds": soft_odds(contract),
         "odds_lost_t_squared": _lost(contract, -2.0 * np.log2(temperatures)),
         "odds_lost_mean": _lost(contract, np.asarray(-math.log2(n_classes))) if n_classes else None,
         "log2_softness": _log2(softness) if not contract.standardized else None,
@@ -114,25 +113,25 @@ def features(
         ),
         "fineness": _fineness(profile, setup.granularity),
         "related_mass": profile.related_mass if profile else None,
-        "log2_classes": _log2(n_classes),
     }
     assert values.keys() == FEATURES.keys()
     return values
 
 
-def soft_odds(contract: LossContract, factor_octaves: float) -> float:
-    """Return log2 of the soft over the hard weight, with the soft one changed by 2 ** `factor_octaves`.
+def soft_odds(contract: LossContract) -> float:
+    """Return log2 of the soft over the hard weight, as written.
 
     Limited to 6 octaves either way, since a weight of zero makes the odds infinite. With standardized logits the
     usual pair is 9 and 0.1 (logit-standardization), so the odds count from there: ten times less.
 
-    >>> round(soft_odds(LossContract(kd_weight=0.5), 0.0), 3)
+    >>> round(soft_odds(LossContract(kd_weight=0.5)), 3)
     0.0
     """
-    return float(_odds(contract, np.asarray(factor_octaves)))
+    return float(_odds(contract, np.asarray(0.0)))
 
 
 def _odds(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log2 of the odds with the soft weight changed by 2 ** `factor_octaves`."""
     if contract.hard == 0:
         return np.full_like(factor_octaves, ODDS_LIMIT)
     if contract.kd_weight == 0:
@@ -143,7 +142,7 @@ def _odds(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArra
 
 
 def _lost(contract: LossContract, factor_octaves: NDArray[np.float64]) -> NDArray[np.float64]:
-    return _odds(contract, factor_octaves) - soft_odds(contract, 0.0)
+    return _odds(contract, factor_octaves) - soft_odds(contract)
 
 
 def _softness(profile: TeacherProfile | None) -> float | None:

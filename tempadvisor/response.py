@@ -53,11 +53,12 @@ def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
     """Move the anchor by the rules that fired.
 
     Shifts add; their uncertainties add in quadrature, since the rules come from different sources. Where rules pull
-    both ways, the smaller pull is added to the uncertainty, in quadrature too: that much is in dispute.
+    both ways at a temperature, the smaller pull is in dispute: its mean over the temperatures is added to the
+    uncertainty, in quadrature too.
     """
-    up = sum(max(0.0, _largest(one.shift)) for one in fired)
-    down = sum(max(0.0, _largest(-one.shift)) for one in fired)
-    variance = anchor.octaves_std**2 + min(up, down) ** 2
+    up = sum((np.maximum(one.shift, 0.0) for one in fired), np.asarray(0.0))
+    down = sum((np.maximum(-one.shift, 0.0) for one in fired), np.asarray(0.0))
+    variance = anchor.octaves_std**2 + float(np.minimum(up, down).mean()) ** 2
     center: Strength = math.log2(anchor.temperature)
     gain_shift: Strength = 0.0
     scale: Strength = 1.0
@@ -85,10 +86,6 @@ def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
         high_cost_std=anchor.high_cost_std * high,
         scale=scale,
     )
-
-
-def _largest(value: Strength) -> float:
-    return float(value.max()) if isinstance(value, np.ndarray) else value
 
 
 @dataclasses.dataclass(frozen=True)

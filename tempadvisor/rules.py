@@ -18,7 +18,6 @@ import numpy as np
 
 from tempadvisor.errors import KnowledgeError, did_you_mean
 from tempadvisor.features import FEATURES
-from tempadvisor.records import Effect
 from tempadvisor.resources import knowledge_path
 
 GRADES = ("A", "B", "C")
@@ -107,10 +106,6 @@ class Fired:
         """The shift in octaves."""
         return self.strength * self.rule.shift
 
-    def effect(self, octaves: float) -> Effect:
-        """Return the direction in words of a shift by `octaves`."""
-        return "none" if abs(octaves) < 0.005 else "raises" if octaves > 0 else "lowers"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Anchor:
@@ -119,8 +114,7 @@ class Anchor:
     `temperature` is the centre of the plateau and `octaves_std` its standard deviation over setups;
     `half_width` is half of the plateau in octaves. `gain` is what KD is worth on the plateau against no KD,
     `low_cost` and `high_cost` what a temperature far too low or far too high loses against the plateau,
-    each with its standard deviation, as accuracy fractions. Fields of the same name with `standardized` in
-    the file's table hold for z-scored logits.
+    each with its standard deviation, as accuracy fractions.
     """
 
     temperature: float
@@ -137,7 +131,7 @@ class Anchor:
 
 @dataclasses.dataclass(frozen=True)
 class RuleBook:
-    """All that `rules.toml` says: the anchors and the rules, and a checksum of the text as its version."""
+    """All that `rules.toml` says: anchors for plain and z-scored logits, the rules, and a checksum as its version."""
 
     anchor: Anchor
     anchor_standardized: Anchor

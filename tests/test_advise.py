@@ -287,6 +287,16 @@ class TestVerdicts:
     def test_recipes_longer_than_any_study_are_unknown(self) -> None:
         assert advice(epochs=1000).verdict == "unknown"
 
+    def test_an_answer_outside_of_what_is_known_warns_of_the_temperature_it_gives_only(self) -> None:
+        answer = advice(teacher(0.1), epochs=1000)
+        assert answer.temperature == BOOK.anchor.temperature
+        assert "below_one" not in {notice.code for notice in answer.warnings}
+
+    def test_the_highest_temperature_is_named_as_an_edge(self) -> None:
+        edge = advice(teacher(1000.0), optimizer="sgd", epochs=300, augmentation="none", kd_weight=1.0)
+        assert edge.temperature == 40
+        assert "at_edge" in {notice.code for notice in edge.warnings}
+
     def test_a_language_models_vocabulary_is_refused_by_name(self) -> None:
         with pytest.raises(OutOfScopeError, match="Language-model vocabularies"):
             advice(dataclasses.replace(teacher(), n_classes=32_000))

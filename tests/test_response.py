@@ -92,6 +92,10 @@ class TestBelief:
         assert belief.center == 2.5
         assert belief.center_std == pytest.approx(np.hypot(0.5, 0.5))
 
+    def test_a_rule_whose_pull_turns_with_the_temperature_does_not_dispute_itself(self) -> None:
+        turning = Fired(rule(shift=-1.0), np.linspace(-1, 1, len(GRID)))
+        assert believe(ANCHOR, (turning,)).center_std == 0.5
+
     def test_factors_multiply_by_their_power_of_strength(self) -> None:
         belief = believe(ANCHOR, (Fired(rule(gain_factor=0.25, low_cost_factor=4.0), 0.5),))
         assert belief.scale == 0.5

@@ -86,6 +86,10 @@ class TestEachShippedRule:
             assert not any(character.isdigit() for character in rule.why)
 
 
+def test_the_anchors_cite_sources_that_the_knowledge_base_has() -> None:
+    assert {BOOK.anchor.source, BOOK.anchor_standardized.source} <= load_sources().keys()
+
+
 def test_every_finding_of_the_study_has_a_rule() -> None:
     assert {rule.finding for rule in BOOK.rules} >= {f"S{n}" for n in range(1, 8)}
 
