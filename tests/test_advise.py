@@ -251,6 +251,13 @@ class TestDirections:
         assert "s5-heavy-finetuning" not in {notice.code for notice in left.warnings}
 
 
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_a_loss_without_t_squared_never_promises_more_than_one_with_it(scale: float) -> None:
+    without, usual = (advice(teacher(scale), t_squared=word, kd_weight=0.9) for word in (False, True))
+    assert without.expected_gain["over_no_kd"].mean <= usual.expected_gain["over_no_kd"].mean
+    assert without.temperature < usual.temperature
+
+
 class TestVerdicts:
     def test_a_strong_long_recipe_may_hurt(self) -> None:
         assert advice(augmentation="strong", epochs=450).verdict == "kd_may_hurt"
