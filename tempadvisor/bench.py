@@ -26,9 +26,11 @@ from torch.nn.functional import cross_entropy
 
 from tempadvisor.batched import linear_layers, train_batched
 from tempadvisor.distill import Views, train
-from tempadvisor.errors import UsageError
+from tempadvisor.errors import InputError, UsageError
+from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
 from tempadvisor.material import Facts, Samples, channels_last, samples_of, start_of, student_of, views_of
 from tempadvisor.models import build
+from tempadvisor.profiling import profile
 from tempadvisor.records import TrainingSetup
 from tempadvisor.runs import Key, Run, read_runs, write_runs
 from tempadvisor.suites import Curve, Suite, read_suite
@@ -103,7 +105,31 @@ def run_suite(
         finished += len(runs)
         if progress is not None:
             progress(finished, n_todo)
+    _profile_teachers(suite, {name for _, name, _, _ in done}, profiles_path(out))
     return plan
+
+
+def _profile_teachers(suite: Suite, names: set[str], path: Path) -> None:
+    """Add the profiles that `path` lacks: of each curve's teacher, on all that its students see.
+
+    A teacher that cannot be profiled, such as one worse than chance, has none.
+    """
+    profiles = read_profiles(path)
+    missing = [curve for curve in suite.curves if curve.name in names - profiles.keys()]
+    for curve in missing:
+        views = views_of(curve)[0]
+        assert views.teacher_logits is not None
+        mixed = curve.setup.augmentation in ("mixup", "cutmix")
+        with contextlib.suppress(InputError):
+            profiles[curve.name] = profile(
+                views.teacher_logits.flatten(0, 1).numpy(),
+                None if mixed else views.targets.flatten(0, 1).argmax(1).numpy(),
+                name=str(curve.bench.teacher),
+                logits_from="train" if curve.setup.augmentation == "none" else "train-augmented",
+                read_all=True,
+            )
+    if missing:
+        write_profiles(path, profiles)
 
 
 def _results(todo: list[Job], jobs: int) -> Iterator[list[Run]]:

@@ -34,6 +34,7 @@ LAYERS = (
         "features",
         "rules",
         "response",
+        "evidence",
     ),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("advise", "suites", "material", "bench", "verify", "export", "report", "render"),

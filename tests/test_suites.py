@@ -11,6 +11,7 @@ import torch
 from tempadvisor import bench, material
 from tempadvisor.bench import run_job, run_suite
 from tempadvisor.errors import InputError, UsageError
+from tempadvisor.evidence import profiles_path, read_profiles
 from tempadvisor.models import build
 from tempadvisor.runs import Run, read_runs
 from tempadvisor.suites import read_suite
@@ -21,7 +22,7 @@ temperatures = [1, 4]
 seeds = 2
 [teachers.t]
 model = "mlp-16"
-epochs = 3
+epochs = 30
 label_smoothing = 0.1
 [[design]]
 dataset = "sklearn/digits"
@@ -73,7 +74,7 @@ def timeless(file: Path) -> list[Run]:
         ('"sgd"', '"lion"', "optimizer must be one of sgd, adam, adamw"),
         ("kd_weight = 0.9", "kd_weight = -1", "kd_weight must be a number above 0"),
         ("kd_weight = 0.9", "", "kd_weight must be given"),
-        ("epochs = 3", "", "teacher t must have a model and epochs"),
+        ("epochs = 30", "", "teacher t must have a model and epochs"),
         ("[[design]]", "[[desing]]", "Did you mean design"),
         ("[[design]]", "[design", "must be TOML"),
     ],
@@ -152,6 +153,9 @@ def test_rows_are_paired_complete_and_the_same_in_every_order_of_events(tmp_path
     assert resumed.n_todo >= len(runs) - 2
     assert timeless(cut) == runs
     assert run_suite(file, cut, resume=True).n_todo == 0
+    profiles = read_profiles(profiles_path(whole))
+    assert profiles.keys() == {run.curve for run in runs}
+    assert profiles == read_profiles(profiles_path(cut))
 
 
 def test_students_of_one_seed_start_alike_at_every_temperature(tmp_path: Path):
