@@ -1,7 +1,8 @@
 """Run a suite: teachers once, their logits cached, students paired over temperatures, every outcome a row.
 
 Whatever a student is trained on hangs on the setup and on its seed, never on the temperature. Perceptrons go through
-`batched.py`, all temperatures of several seeds at once; other students one by one, in processes of one thread each.
+`batched.py`, all temperatures of several seeds at once; other students one by one, in processes of one thread each,
+or on a GPU in threads of this one process, or on a Dask cluster, whose workers need no data and share no disk.
 Every row is on disk before the next job ends, so an interrupted suite loses the runs in flight and nothing else.
 """
 
@@ -11,13 +12,15 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import itertools
+import operator
 import random
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,15 +28,31 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tempadvisor.batched import linear_layers, train_batched
+from tempadvisor.cluster import cluster, place
 from tempadvisor.distill import Views, train
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
-from tempadvisor.material import Facts, Samples, channels_last, samples_of, start_of, student_of, views_of
+from tempadvisor.material import (
+    Facts,
+    Material,
+    Samples,
+    channels_last,
+    device,
+    material_of,
+    moved,
+    samples_of,
+    start_of,
+    student_of,
+    views_of,
+)
 from tempadvisor.models import build
 from tempadvisor.profiling import profile
 from tempadvisor.records import TrainingSetup
 from tempadvisor.runs import Key, Run, read_runs, write_runs
 from tempadvisor.suites import Curve, Suite, read_suite
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 WEIGHTS_AT_ONCE = 400_000  # of all students in one batch: more no longer fits the processor's cache
 
@@ -61,6 +80,7 @@ def run_suite(
     out: Path,
     *,
     jobs: int = 1,
+    scheduler: str | None = None,
     resume: bool = False,
     dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +90,8 @@ def run_suite(
     Args:
         path: the suite, see `suites.py`.
         out: CSV file of runs; it must not exist unless `resume`.
-        jobs: processes, each with one thread.
+        jobs: processes, each with one thread; on a GPU threads.
+        scheduler: address of a Dask scheduler; students are trained by its workers, teachers here.
         resume: keep the runs that `out` has and do the others.
         dry_run: train nothing; the minutes are extrapolated from a few steps of each kind of student.
         progress: called with the runs done and the runs to do.
@@ -79,7 +100,8 @@ def run_suite(
         The plan, as it was before anything ran.
 
     Raises:
-        UsageError: the suite says what cannot be, or `out` exists and `resume` is off. Before any training.
+        UsageError: the suite says what cannot be, `out` exists and `resume` is off, or no worker answers at
+            `scheduler`. Before any training.
         InputError: a data set is missing or too small. Before any training.
         KnowledgeError: `out` is no file of runs. Before any training.
     """
@@ -99,12 +121,13 @@ def run_suite(
     if dry_run:
         return plan
     finished = 0
-    for runs in _results(todo, jobs):
-        done.update((run.key, run) for run in runs)
-        write_runs(out, done.values())
-        finished += len(runs)
-        if progress is not None:
-            progress(finished, n_todo)
+    with cluster(scheduler) if scheduler else contextlib.nullcontext() as client:
+        for runs in _results(todo, jobs, client):
+            done.update((run.key, run) for run in runs)
+            write_runs(out, done.values())
+            finished += len(runs)
+            if progress is not None:
+                progress(finished, n_todo)
     _profile_teachers(suite, {name for _, name, _, _ in done}, profiles_path(out))
     return plan
 
@@ -132,17 +155,34 @@ def _profile_teachers(suite: Suite, names: set[str], path: Path) -> None:
         write_profiles(path, profiles)
 
 
-def _results(todo: list[Job], jobs: int) -> Iterator[list[Run]]:
-    if jobs == 1:
-        yield from map(run_job, todo)
+def _results(todo: list[Job], jobs: int, client: Client | None) -> Iterator[list[Run]]:
+    on_gpu = device().type == "cuda"
+    if client is None and (jobs == 1 or on_gpu):
+        yield from map(run_job, todo) if jobs == 1 else _shared(todo, jobs, None)
         return
     from joblib import Parallel, delayed
 
     first = {(job.curve.bench, job.curve.setup.n_train, job.curve.setup.augmentation): job for job in todo}
-    Parallel(n_jobs=jobs)(
+    Parallel(n_jobs=1 if on_gpu else jobs)(
         delayed(_warm)(job.curve) for job in first.values()
     )  # each teacher once, not in every process
-    yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run_job)(job) for job in todo)
+    if client is None:
+        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run_job)(job) for job in todo)
+    else:
+        yield from _shared(todo, jobs, client)
+
+
+def _shared(todo: list[Job], jobs: int, client: Client | None) -> Iterator[list[Run]]:
+    """Run jobs curve by curve, its material put once where all see it: workers of a cluster, or threads."""
+    from joblib import Parallel, delayed, parallel_config
+
+    where: dict[str, Any] = {"backend": "dask", "client": client} if client else {"backend": "threading"}
+    with _one_thread():
+        for curve, group in itertools.groupby(todo, operator.attrgetter("curve")):
+            material = place(client, material_of(curve)) if client else moved(material_of(curve), device())
+            with parallel_config(**where):
+                pool = Parallel(jobs, return_as="generator_unordered")
+            yield from pool(delayed(run_job)(job, material) for job in group)
 
 
 def _jobs(suite: Suite, done: Iterable[Key]) -> Iterator[Job]:
@@ -175,16 +215,25 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _own_stream() -> contextlib.AbstractContextManager[object]:
+    """On a GPU, let what follows queue beside what other threads do there."""
+    if device().type != "cuda":
+        return contextlib.nullcontext()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.default_stream())  # on which the material may still be on its way
+    return torch.cuda.stream(stream)
+
+
 def _warm(curve: Curve) -> None:
     with _one_thread():
         views_of(curve)
 
 
-def run_job(job: Job) -> list[Run]:
-    """Train the students of a job, and return their rows."""
-    with _one_thread():
+def run_job(job: Job, material: Material | None = None) -> list[Run]:
+    """Train the students of a job, and return their rows; `material` is made or read here unless it is given."""
+    with _one_thread(), _own_stream():
         curve = job.curve
-        samples, (views, facts) = samples_of(curve), views_of(curve)
+        samples, views, facts = moved(material or material_of(curve), device())
         starts = [start_of(curve, samples, views, seed) for seed in job.seeds]
         began = time.perf_counter()
         if linear_layers(starts[0]) is not None and not curve.setup.standardized:
@@ -272,7 +321,7 @@ def _row(
         train_loss=train_loss if sound else None,
         error=None if sound else "diverged: the loss is not finite",
         train_seconds=round(seconds, 4),
-        device="cpu",
+        device=torch.cuda.get_device_name() if device().type == "cuda" else "cpu",
         versions=f"torch {torch.__version__} numpy {np.__version__}",
         commit=_commit(),
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -313,11 +362,12 @@ def _step_seconds(
     size = setup.batch_size or 128
     n, image_shape = 4 * size, (shape[0], shape[1], shape[2])
     views = Views(
-        images=torch.rand(1, n, *shape),
-        targets=torch.ones(1, n, n_classes) / n_classes,
-        teacher_logits=torch.zeros(1, n, n_classes),
+        images=torch.rand(1, n, *shape).to(device()),
+        targets=(torch.ones(1, n, n_classes) / n_classes).to(device()),
+        teacher_logits=torch.zeros(1, n, n_classes).to(device()),
     )
     start = channels_last(build(str(setup.student), image_shape=image_shape, n_classes=n_classes, seed=0))
+    start.to(device())
     starts = [copy.deepcopy(start) for _ in range(n_seeds)]
     with _one_thread():
         for _ in range(2):  # the first time pays for what torch loads late
@@ -326,5 +376,7 @@ def _step_seconds(
                 train_batched(starts, views, setup, temperatures, range(n_seeds))
             else:
                 train(starts[0], views, setup, temperatures[0], seed=0)
+            if device().type == "cuda":
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - began
     return seconds / 4

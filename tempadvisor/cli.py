@@ -235,6 +235,10 @@ def bench(
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Runs as CSV; SUITE.csv here if not given.")
     ] = None,
     jobs: Annotated[str | None, typer.Option(metavar="N", help="Processes, one thread each; 1 if not given.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="dask", help="Train students on a cluster that runs; teachers here.")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where its scheduler listens.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the runs that FILE has and do the others.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many runs and minutes there are.")] = False,
     as_json: AsJson = False,
@@ -246,10 +250,22 @@ def bench(
         raise UsageError("bench needs a suite: 'tempadvisor bench suite.toml --dry-run'.", code="nothing_given")
     if jobs is not None and not jobs.isdecimal():
         raise UsageError(f"--jobs must be a whole number at least 1. Got {jobs!r}.", code="bad_jobs")
+    if backend not in (None, "dask"):
+        raise UsageError(f"--backend must be dask, or left out. Got {backend!r}.", code="bad_backend")
+    if (backend is None) != (scheduler is None):
+        raise UsageError("--backend dask and --scheduler ADDRESS must be given together.", code="bad_backend")
     path = Path(suite)
     out = Path(output) if output else Path(f"{path.stem}.csv")
     with progress_bar("Training students") as progress:
-        plan = run_suite(path, out, jobs=int(jobs or 1), resume=resume, dry_run=dry_run, progress=progress)
+        plan = run_suite(
+            path,
+            out,
+            jobs=int(jobs or 1),
+            scheduler=scheduler,
+            resume=resume,
+            dry_run=dry_run,
+            progress=progress,
+        )
 
     def layout() -> str:
         from tempadvisor import render

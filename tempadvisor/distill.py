@@ -225,7 +225,9 @@ def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: f
     for step, batch in enumerate(order):
         view, batch = (step // per_epoch + seed) % n_views, batch.to(views.images.device)
         optimizer.param_groups[0]["lr"] = learning_rate(step, len(order), setup)
-        logits, targets = student(views.images[view, batch]), views.targets[view, batch]
+        with torch.autocast("cuda", torch.bfloat16, enabled=views.images.is_cuda):
+            logits = student(views.images[view, batch])
+        logits, targets = logits.float(), views.targets[view, batch]
         if temperature is None or views.teacher_logits is None:
             loss = cross_entropy(logits, targets, label_smoothing=smoothing)
         else:

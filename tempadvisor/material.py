@@ -49,6 +49,37 @@ class Facts(NamedTuple):
     n_params: int
 
 
+class Material(NamedTuple):
+    """All that the students of one curve are trained on and scored with."""
+
+    samples: Samples
+    views: Views
+    facts: Facts
+
+
+def device() -> torch.device:
+    """Return where this process trains: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def material_of(curve: Curve) -> Material:
+    """Return the material of `curve`, on the CPU."""
+    return Material(samples_of(curve), *views_of(curve))
+
+
+def moved(material: Material, where: torch.device) -> Material:
+    """Return the same with its tensors on `where`."""
+    samples, views, facts = material
+    train, val, test = ((x.to(where), y.to(where)) for x, y in (samples.train, samples.val, samples.test))
+    assert views.teacher_logits is not None
+    views = Views(
+        images=views.images.to(where),
+        targets=views.targets.to(where),
+        teacher_logits=views.teacher_logits.to(where),
+    )
+    return Material(samples._replace(train=train, val=val, test=test), views, facts)
+
+
 @functools.lru_cache(maxsize=8)
 def _data(name: str, image_size: int | None) -> Data:
     return load(name, image_size=image_size)
@@ -90,13 +121,16 @@ def student_of(curve: Curve, samples: Samples, seed: int) -> nn.Module:
     shape = samples.train[0].shape
     name = str(curve.setup.student)
     student = build(name, image_shape=(shape[1], shape[2], shape[3]), n_classes=samples.n_classes, seed=seed)
-    return channels_last(student)
+    return channels_last(student).to(device())
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Return `model` with channels last where it pools: there a processor takes half to two thirds of the time."""
+    """Return `model` with channels last where it pools: there a processor takes half to two thirds of the time.
+
+    On a GPU, where convolutions run in bfloat16, all have their channels last.
+    """
     pools = any(isinstance(part, nn.MaxPool2d) for part in model.modules())
-    return model.to(memory_format=torch.channels_last) if pools else model
+    return model.to(memory_format=torch.channels_last) if pools or device().type == "cuda" else model
 
 
 def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Module:
@@ -135,6 +169,7 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
     made, shape = curve.teacher, samples.train[0].shape
     size, seed = (shape[1], shape[2], shape[3]), 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
     teacher = build(str(made.model), image_shape=size, n_classes=samples.n_classes, seed=seed)
+    teacher.to(device())
 
     def trained() -> dict[str, Tensor]:
         if made.checkpoint:
@@ -143,7 +178,8 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
         if made.epochs:
             kind = setup.augmentation or "none"
             count = 1 if kind == "none" else min(made.epochs, 16)
-            data, n_classes = samples.teacher_train, samples.n_classes
+            n_classes = samples.n_classes
+            data = (samples.teacher_train[0].to(device()), samples.teacher_train[1].to(device()))
             train(
                 teacher,
                 _augmented(*data, n_classes, kind, count, flip=samples.flip, seed=seed),
@@ -166,7 +202,8 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
 
 @torch.no_grad()
 def _forward(model: nn.Module, images: Tensor) -> Tensor:
-    return torch.cat([model(batch) for batch in torch.split(images, 500)])
+    where = next(model.parameters()).device
+    return torch.cat([model(batch.to(where)).cpu() for batch in torch.split(images, 500)])
 
 
 def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ LAYERS = (
         "evidence",
     ),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
-    ("advise", "suites", "material", "bench", "verify", "export", "report", "render"),
+    ("advise", "suites", "material", "cluster", "bench", "verify", "export", "report", "render"),
     ("cli",),
     ("__main__",),
 )
@@ -45,6 +45,8 @@ LAYERS = (
 # Third-party packages and the modules they live in. numpy may be used anywhere.
 HOMES = {
     "PIL": {"datasets", "glyphs"},
+    "dask": {"cluster"},
+    "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
     "joblib": {"bench"},
     "optuna": {"verify"},
@@ -59,7 +61,7 @@ HOMES = {
 }
 
 # Packages that `recommend` must never load, and the modules that it loads: these import them inside functions only.
-HEAVY = {"joblib", "optuna", "scipy", "sklearn", "timm", "torch", "torchvision"}
+HEAVY = {"distributed", "joblib", "optuna", "scipy", "sklearn", "timm", "torch", "torchvision"}
 LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "teachers"}
 
 TOP_LEVEL = {"LICENSE", "README.md", "benchmarks", "knowledge", "pyproject.toml", "tempadvisor", "tests"}
@@ -173,7 +175,9 @@ def test_modules_on_the_way_to_a_recommendation_load_nothing_heavy(name: str) ->
 def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
-    declared = {requirement.split(">")[0].strip() for requirement in project["dependencies"]}
+    requirements = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    declared = {requirement.split(">")[0].strip() for requirement in requirements}
+    declared |= {"dask"}  # distributed brings it
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}
 
 

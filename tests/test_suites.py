@@ -13,7 +13,7 @@ from tempadvisor.bench import run_job, run_suite
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles
 from tempadvisor.models import build
-from tempadvisor.runs import Run, read_runs
+from tempadvisor.runs import Run, read_runs, write_runs
 from tempadvisor.suites import read_suite
 
 SUITE = """
@@ -218,6 +218,17 @@ def test_target_initialization_and_label_noise_and_scaled_logits_change_the_stud
         'augmentation = "mixup"',
     ):
         assert all(a != b for a, b in zip(accuracies(extra), plain, strict=True))
+
+
+@pytest.mark.parametrize("text", [SUITE, LOOP], ids=["batched", "loop"])
+def test_threads_that_share_one_material_give_the_rows_of_one_process(tmp_path: Path, text: str):
+    file = suite(tmp_path, text)
+    run_suite(file, tmp_path / "one.csv")
+    todo = list(bench._jobs(read_suite(file), ()))
+    runs = [run for done in bench._shared(todo, 3, None) for run in done]
+    write_runs(tmp_path / "threads.csv", runs)
+    assert timeless(tmp_path / "threads.csv") == timeless(tmp_path / "one.csv")
+    assert {run.device for run in runs} == {"cpu"}
 
 
 @pytest.mark.slow
