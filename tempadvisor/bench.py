@@ -287,7 +287,7 @@ def _row(
         image_size=samples.train[0].shape[2],
         student_params=n_params,
         teacher_params=facts.n_params,
-        teacher_origin="pretrained-finetuned" if teacher.checkpoint else "scratch",
+        teacher_origin=teacher.origin,
         teacher_finetune_epochs=teacher.epochs if teacher.checkpoint else None,
         teacher_augmentation=teacher.setup().augmentation,
         teacher_label_smoothing=teacher.setup().label_smoothing,

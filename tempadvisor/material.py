@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +20,10 @@ from torch.nn.functional import one_hot
 
 from tempadvisor.datasets import Data, as_float, cache_folder, load, split
 from tempadvisor.distill import Views, augment, train
-from tempadvisor.models import build, read_checkpoint, tensor_hash, weights_hash
-from tempadvisor.records import TrainingSetup
-from tempadvisor.suites import Curve
+from tempadvisor.errors import InputError
+from tempadvisor.models import build, head_names, read_checkpoint, tensor_hash, weights_hash
+from tempadvisor.pretrained import Scaled, load_body, located
+from tempadvisor.suites import Curve, Pretraining, Teacher
 
 TARGET_EPOCHS = 20  # of a student's training on the labels alone, where it starts target-trained
 
@@ -87,7 +88,12 @@ def _data(name: str, image_size: int | None) -> Data:
 
 @functools.lru_cache(maxsize=2)
 def samples_of(curve: Curve) -> Samples:
-    """Return the splits of `curve`."""
+    """Return the splits of `curve`.
+
+    Raises:
+        InputError: the data cannot give them, or, so that it is known before anything is trained, the teacher's
+            checkpoint or the data of the pretraining cannot be used.
+    """
     bench, setup = curve.bench, curve.setup
     data = _data(str(bench.dataset), setup.image_size)
     n_student, n_teacher = setup.n_train or 0, curve.teacher.n_train or setup.n_train or 0
@@ -104,7 +110,7 @@ def samples_of(curve: Curve) -> Samples:
     def pick(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return as_float(data.images[rows]), labels[rows]
 
-    return Samples(
+    samples = Samples(
         train=pick(own.train, noisy),
         val=pick(own.val, data.labels),
         test=pick(own.test, data.labels),
@@ -114,6 +120,16 @@ def samples_of(curve: Curve) -> Samples:
         source=data.source,
         flip=data.flip,
     )
+    if curve.teacher.checkpoint:
+        _teacher_start(curve, samples)
+    if curve.pretraining:
+        _pretraining_data(curve.pretraining, *_image_shape(samples)[:2])
+    return samples
+
+
+def _image_shape(samples: Samples) -> tuple[int, int, int]:
+    _, channels, height, width = samples.train[0].shape
+    return channels, height, width
 
 
 def student_of(curve: Curve, samples: Samples, seed: int) -> nn.Module:
@@ -134,11 +150,73 @@ def channels_last(model: nn.Module) -> nn.Module:
 
 
 def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Module:
-    """Return the student of `seed` as training with KD finds it."""
+    """Return the student of `seed` as training with KD finds it.
+
+    random: the first weights of `seed`. target: these, trained on the labels alone. pretrained: the body as it came
+    out of the curve's pretraining, the same for all seeds, under the classifier of `seed`. pretrained-finetuned:
+    that, trained on the labels alone.
+    """
     student = student_of(curve, samples, seed)
-    if curve.setup.student_init == "target":
-        train(student, views, dataclasses.replace(curve.setup, epochs=TARGET_EPOCHS), None, seed=seed + 10_000)
+    if curve.pretraining:
+        shape = _image_shape(samples)
+        load_body(student, _body(curve.pretraining, shape), head_names(str(curve.setup.student), shape))
+    if curve.setup.student_init in ("target", "pretrained-finetuned"):
+
+        def trained() -> dict[str, Tensor]:
+            setup = dataclasses.replace(curve.setup, epochs=TARGET_EPOCHS)
+            train(student, views, setup, None, seed=seed + 10_000)
+            return dict(student.state_dict())
+
+        key = f"start-{curve.name}-{seed}-{weights_hash(student)}-{tensor_hash(*samples.train)}"
+        student.load_state_dict(_cached(key, trained))
     return student
+
+
+@functools.lru_cache(maxsize=8)
+def _pretraining_data(made: Pretraining, channels: int, size: int) -> tuple[Tensor, Tensor, Data]:
+    """Return images of the size and number of channels of the student's own, their labels, and where they are from.
+
+    Colors become their mean, a gray channel is repeated.
+    """
+    data = _data(made.dataset, size)
+    rows = split(data, n_train=made.recipe.n_train or 0, n_val=0, n_test=0, seed=made.recipe.seed or 0).train
+    images = as_float(data.images[rows])
+    if images.shape[1] != channels:
+        images = images.mean(1, keepdim=True).repeat(1, channels, 1, 1)
+    return images, data.labels[rows], data
+
+
+@functools.lru_cache(maxsize=8)
+def _body(made: Pretraining, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """Return a student's pretrained weights, its classifier left out."""
+    images, labels, data = _pretraining_data(made, *image_shape[:2])
+    name, seed = str(made.recipe.model), 200 + (made.recipe.seed or 0)
+    student = build(name, image_shape=image_shape, n_classes=data.n_classes, seed=seed).to(device())
+    head = head_names(name, image_shape)
+
+    def trained() -> dict[str, Tensor]:
+        _fit(student, made.recipe, images, labels, data.n_classes, flip=data.flip, seed=seed)
+        return {key: value for key, value in student.state_dict().items() if key not in head}
+
+    return _cached(f"body-{_recipe_hash(made.recipe, student, images, labels)}", trained)
+
+
+def _fit(
+    model: nn.Module, made: Teacher, images: Tensor, labels: Tensor, n_classes: int, *, flip: bool, seed: int
+) -> None:
+    """Train `model` on labels as `made` says."""
+    setup = made.setup()
+    kind = setup.augmentation or "none"
+    count = 1 if kind == "none" else min(made.epochs or 1, 16)
+    data = images.to(device()), labels.to(device())
+    train(model, _augmented(*data, n_classes, kind, count, flip=flip, seed=seed), setup, None, seed=seed)
+
+
+def _recipe_hash(made: Teacher, start: nn.Module, *data: Tensor) -> str:
+    # the key that has come since is left out where it says nothing: what is in the cache keeps its name
+    said = repr(dataclasses.replace(made, name="")).replace(", image_size=None", "")
+    recipe = said + weights_hash(start) + tensor_hash(*data)
+    return tensor_hash(torch.tensor(list(recipe.encode())))
 
 
 def _augmented(images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, flip: bool, seed: int) -> Views:
@@ -165,32 +243,36 @@ def views_of(curve: Curve) -> tuple[Views, Facts]:
     return dataclasses.replace(views, teacher_logits=logits * (bench.teacher_logit_scale or 1.0)), facts
 
 
+def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
+    """Return the teacher before it is trained on these data, its checkpoint loaded, and the seed of its training."""
+    made, shape = curve.teacher, _image_shape(samples)
+    if made.image_size:
+        shape = (3, made.image_size, made.image_size)
+    seed = 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
+    teacher = build(str(made.model), image_shape=shape, n_classes=samples.n_classes, seed=seed)
+    if made.checkpoint:
+        file = located(made.checkpoint)
+        whole = load_body(teacher, read_checkpoint(file), head_names(str(made.model), shape))
+        if not whole and not made.epochs:
+            raise InputError(
+                f"teacher {made.name} must be fine-tuned for at least 1 epoch. Got 0, and {file.name} knows other "
+                "classes.",
+                code="misfit",
+            )
+    return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
+
+
 def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
-    made, shape = curve.teacher, samples.train[0].shape
-    size, seed = (shape[1], shape[2], shape[3]), 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
-    teacher = build(str(made.model), image_shape=size, n_classes=samples.n_classes, seed=seed)
-    teacher.to(device())
+    made = curve.teacher
+    teacher, seed = _teacher_start(curve, samples)
 
     def trained() -> dict[str, Tensor]:
-        if made.checkpoint:
-            teacher.load_state_dict(read_checkpoint(Path(made.checkpoint)))
-        setup: TrainingSetup = made.setup()
         if made.epochs:
-            kind = setup.augmentation or "none"
-            count = 1 if kind == "none" else min(made.epochs, 16)
-            n_classes = samples.n_classes
-            data = (samples.teacher_train[0].to(device()), samples.teacher_train[1].to(device()))
-            train(
-                teacher,
-                _augmented(*data, n_classes, kind, count, flip=samples.flip, seed=seed),
-                setup,
-                None,
-                seed=seed,
-            )
+            _fit(teacher, made, *samples.teacher_train, samples.n_classes, flip=samples.flip, seed=seed)
         return dict(teacher.state_dict())
 
-    recipe = repr(dataclasses.replace(made, name="")) + weights_hash(teacher) + tensor_hash(*samples.teacher_train)
-    teacher.load_state_dict(_cached(f"teacher-{tensor_hash(torch.tensor(list(recipe.encode())))}", trained))
+    key = f"teacher-{_recipe_hash(made, teacher, *samples.teacher_train)}"
+    teacher.load_state_dict(_cached(key, trained))
     teacher.eval()
     accuracy = [
         float((_forward(teacher, images).argmax(1) == labels).double().mean())
@@ -212,7 +294,7 @@ def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor
 
     file = cache_folder() / f"{key}.safetensors"
     if not file.is_file():
-        temporary = file.with_name(f".{os.getpid()}-{file.name}")
+        temporary = file.with_name(f".{os.getpid()}-{threading.get_ident()}-{file.name}")
         save_file({name: value.contiguous() for name, value in make().items()}, temporary)
         temporary.replace(file)
     return dict(load_file(file))

@@ -296,7 +296,7 @@ def load_teacher(
             f"a factory must be package.module:factory. Got {spec[:100]!r}. Name its module by dots.",
             code="bad_factory",
         )
-    return _normalized(_timm(spec, None, image_shape[0], pretrained=True)).eval()
+    return normalized(_timm(spec, None, image_shape[0], pretrained=True)).eval()
 
 
 def prepared(teacher: nn.Module) -> nn.Module:
@@ -307,10 +307,12 @@ def prepared(teacher: nn.Module) -> nn.Module:
     return Prepared(teacher, (size[1], size[2]) if size else None).to(device).eval()
 
 
-def _normalized(model: nn.Module) -> nn.Module:
-    """Put the normalization that timm states for a model before it."""
+def normalized(model: nn.Module) -> nn.Module:
+    """Return `model` behind the normalization that its weights expect: timm's own; ImageNet's for a CIFAR ResNet."""
     config: Any = getattr(model, "pretrained_cfg", {})
     mean, std = config.get("mean"), config.get("std")
+    if isinstance(model, CifarResNet) and model.conv1.in_channels == 3:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
     return nn.Sequential(Normalize(mean, std), model) if mean and std else model
 
 
@@ -329,18 +331,24 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.", code="misfit")
     model.load_state_dict(tensors, strict=False)
-    normalized = name.startswith("resnet") and isinstance(model, CifarResNet) and image_shape[0] == 3
-    return nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), model) if normalized else _normalized(model)
+    return normalized(model)
 
 
 def _n_classes(name: str, image_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> int:
-    """Return how many classes the tensors are for: the length, in them, of what grows with the number of classes."""
+    """Return how many classes the tensors are for: the length of their classifier."""
+    heads = [tensors[key] for key in head_names(name, image_shape) if key in tensors and tensors[key].ndim]
+    return len(heads[0]) if heads else 2
+
+
+def head_names(name: str, image_shape: tuple[int, int, int]) -> list[str]:
+    """Return the names of the classifier's tensors, which grow with the number of classes.
+
+    >>> head_names("mlp-8", (1, 2, 2))
+    ['3.weight', '3.bias']
+    """
     with torch.device("meta"):
         two, three = (build(name, image_shape=image_shape, n_classes=n, seed=0).state_dict() for n in (2, 3))
-    for key, value in two.items():
-        if value.shape != three[key].shape and key in tensors and tensors[key].ndim:
-            return len(tensors[key])
-    return 2
+    return [key for key, value in two.items() if value.shape != three[key].shape]
 
 
 def _from_factory(spec: str) -> nn.Module:

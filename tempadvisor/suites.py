@@ -17,6 +17,13 @@
     n_train = [300, 1000]
     recipe = [{optimizer = "sgd", lr = 0.05}, {optimizer = "adamw", lr = 0.01}]    # keys that move together
 
+A design with `student_init = "pretrained"` names one of the suite's pretrainings, `pretraining = "digits"`:
+
+    [pretraining.digits]
+    dataset = "sklearn/digits"       # not the design's own; brought to its image size and channels
+    n_train = 1000
+    epochs = 10                      # and the other keys of a teacher, but for model, checkpoint and image_size
+
 It does not run anything: `bench.py` does.
 """
 
@@ -29,13 +36,13 @@ import json
 import math
 import random
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tempadvisor.errors import TempAdvisorError, UsageError, did_you_mean
 from tempadvisor.fields import Column, check, columns, known
-from tempadvisor.records import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, SETUP_COLUMNS, TrainingSetup
+from tempadvisor.records import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, SETUP_COLUMNS, STUDENT_INITS, TrainingSetup
 
 TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
 DERIVED = {"student_params", "teacher_params", "logits_from", "teacher_label_smoothing", "teacher_augmentation"}
@@ -59,11 +66,17 @@ class Teacher:
     batch_size: int | None = known("Images a step.", low=1)
     augmentation: str | None = known("Augmentation.", choices=AUGMENTATIONS)
     label_smoothing: float | None = known("Label smoothing.", low=0, high=1)
+    image_size: int | None = known("Size its images are scaled to, then normalized as its weights expect.", low=1)
 
     def __post_init__(self) -> None:
         check(self, UsageError, code="bad_suite")
         if self.model is None or self.epochs is None:
             raise UsageError(f"teacher {self.name} must have a model and epochs.", code="bad_suite")
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, as in a run's `teacher_origin`."""
+        return "scratch" if not self.checkpoint else "pretrained-finetuned" if self.epochs else "pretrained"
 
     def setup(self) -> TrainingSetup:
         """Return how it is trained."""
@@ -77,6 +90,14 @@ class Teacher:
             augmentation=self.augmentation or "none",
             label_smoothing=self.label_smoothing or 0.0,
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pretraining:
+    """What a student learned before: the labels of another data set, once for all seeds, trained as a teacher is."""
+
+    dataset: str
+    recipe: Teacher
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +127,7 @@ class Curve:
     bench: Bench
     setup: TrainingSetup
     teacher: Teacher
+    pretraining: Pretraining | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +165,8 @@ def read_suite(path: Path) -> Suite:
 
 
 def _suite(table: Mapping[str, Any], stem: str) -> Suite:
-    _known(table, ("name", "about", "core_hours", "temperatures", "seeds", "teachers", "design"), "suite")
+    head = ("name", "about", "core_hours", "temperatures", "seeds")
+    _known(table, (*head, "teachers", "pretraining", "design"), "suite")
     temperatures = table.get("temperatures", list(TEMPERATURES))
     if not isinstance(temperatures, list) or not temperatures or len(set(temperatures)) < len(temperatures):
         raise UsageError(f"temperatures must be a list of different numbers. Got {temperatures!r}.", code="bad_suite")
@@ -155,24 +178,29 @@ def _suite(table: Mapping[str, Any], stem: str) -> Suite:
     whole = isinstance(listed, list) and all(type(s) is int and s >= 0 for s in listed)
     if not whole or not listed or len(set(listed)) < len(listed):
         raise UsageError(f"seeds must be a number above 0, or a list. Got {seeds!r}.", code="bad_suite")
-    teachers = {}
-    for name, entry in _table(table, "teachers").items():
-        if not isinstance(entry, dict):
-            raise UsageError(f"teachers.{name} must be a table. Got {entry!r}.", code="bad_suite")
-        _known(entry, [column.name for column in columns(Teacher)], f"teachers.{name}")
-        teachers[name] = Teacher(name=name, **entry)
+    recipe = [column.name for column in columns(Teacher)]
+    teachers = {k: Teacher(name=k, **entry) for k, entry in _entries(table, "teachers", recipe)}
+    own = ["dataset", *(key for key in recipe if key not in ("model", "checkpoint", "image_size"))]
+    pretrainings = {k: _pretraining(k, **entry) for k, entry in _entries(table, "pretraining", own)}
     designs = table.get("design", [])
     if not isinstance(designs, list) or not designs or not all(isinstance(one, dict) for one in designs):
         raise UsageError("a suite must have at least one [[design]]. Got none.", code="bad_suite")
     curves: dict[str, Curve] = {}
     for number, design in enumerate(designs, start=1):
         for keys in _settings(design, f"design {number}"):
-            curve = _curve(keys, teachers, f"design {number}")
+            curve = _curve(keys, teachers, pretrainings, f"design {number}")
             curves[curve.name] = curve
     name = str(table.get("name", stem))
     return Suite(
         name=name, temperatures=(None, *map(float, temperatures)), seeds=tuple(listed), curves=tuple(curves.values())
     )
+
+
+def _pretraining(name: str, dataset: Any = None, **recipe: Any) -> Pretraining:
+    made = Teacher(name=name, model="of the student", **{"epochs": 0, **recipe})
+    if not (isinstance(dataset, str) and made.epochs and made.n_train):
+        raise UsageError(f"pretraining.{name} must have dataset, n_train and epochs.", code="bad_suite")
+    return Pretraining(dataset=dataset, recipe=made)
 
 
 def _settings(design: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
@@ -210,10 +238,12 @@ def _balanced(levels: list[list[Any]], n: int, seed: int) -> list[tuple[Any, ...
     return rows
 
 
-def _curve(keys: Mapping[str, Any], teachers: Mapping[str, Teacher], where: str) -> Curve:
+def _curve(
+    keys: Mapping[str, Any], teachers: Mapping[str, Teacher], pretrainings: Mapping[str, Pretraining], where: str
+) -> Curve:
     bench = [column.name for column in BENCH_COLUMNS]
     setup = [column.name for column in SETUP_COLUMNS if column.name not in DERIVED]
-    _known(keys, [*bench, *setup], where)
+    _known(keys, [*bench, *setup, "pretraining"], where)
     needed = ("dataset", "teacher", "student", "optimizer", "lr", "epochs", "batch_size", "n_train", "kd_weight")
     missing = [key for key in needed if key not in keys]
     if missing:
@@ -227,18 +257,51 @@ def _curve(keys: Mapping[str, Any], teachers: Mapping[str, Teacher], where: str)
         "teacher": (parts["teacher"], tuple(teachers)),
         "optimizer": (training["optimizer"], ("sgd", "adam", "adamw")),
         "augmentation": (training["augmentation"], ("none", "standard", "mixup", "cutmix")),
-        "student_init": (training["student_init"], ("random", "target")),
+        "student_init": (training["student_init"], STUDENT_INITS),
     }
+    pretrained = training["student_init"] in ("pretrained", "pretrained-finetuned")
+    if pretrained or "pretraining" in keys:
+        names = tuple(pretrainings) or ("the suite's [pretraining.NAME] tables, of which there is none",)
+        choices["pretraining"] = (keys.get("pretraining"), names)
     for key, (got, possible) in choices.items():
         if got not in possible:
             raise UsageError(f"{key} must be one of {', '.join(possible)}. Got {got!r} ({where}).", code="bad_suite")
     teacher = teachers[parts["teacher"]]
-    what = json.dumps([parts, training, dataclasses.asdict(teacher)], sort_keys=True)
-    name = f"{Path(str(parts['dataset'])).name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+    told = dataclasses.asdict(teacher)
+    if teacher.image_size is None:
+        del told["image_size"]  # so that names given before there was this key stay what they are
+    what = [parts, training, told]
+    pretraining = None
+    if pretrained:
+        made = pretrainings[keys["pretraining"]]
+        if made.dataset == parts["dataset"]:
+            raise UsageError(
+                f"pretraining must be on another data set than the design's. Got {made.dataset} ({where}).",
+                code="bad_suite",
+            )
+        recipe = dataclasses.replace(made.recipe, model=str(training["student"]))
+        pretraining = dataclasses.replace(made, recipe=recipe)
+        what.append(dataclasses.asdict(pretraining))
+    text = json.dumps(what, sort_keys=True)
+    name = f"{Path(str(parts['dataset'])).name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     try:
-        return Curve(name=name, bench=Bench(**parts), setup=TrainingSetup(**training), teacher=teacher)
+        return Curve(
+            name=name,
+            bench=Bench(**parts),
+            setup=TrainingSetup(**training),
+            teacher=teacher,
+            pretraining=pretraining,
+        )
     except TempAdvisorError as error:
         raise UsageError(f"{error} ({where})", code=error.code) from None
+
+
+def _entries(table: Mapping[str, Any], key: str, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, entry in _table(table, key).items():
+        if not isinstance(entry, dict):
+            raise UsageError(f"{key}.{name} must be a table. Got {entry!r}.", code="bad_suite")
+        _known(entry, names, f"{key}.{name}")
+        yield name, entry
 
 
 def _known(table: Mapping[str, Any], names: Any, where: str) -> None:
