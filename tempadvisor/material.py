@@ -39,6 +39,7 @@ class Samples(NamedTuple):
     dataset: str
     source: str
     flip: bool
+    body: dict[str, Tensor] | None = None  # a pretrained student's weights but for its classifier; see `material_of`
 
 
 class Facts(NamedTuple):
@@ -64,8 +65,11 @@ def device() -> torch.device:
 
 
 def material_of(curve: Curve) -> Material:
-    """Return the material of `curve`, on the CPU."""
-    return Material(samples_of(curve), *views_of(curve))
+    """Return the material of `curve`, on the CPU; what pretraining it asks for is done here."""
+    samples = samples_of(curve)
+    if curve.pretraining:
+        samples = samples._replace(body=_body(curve.pretraining, _image_shape(samples)))
+    return Material(samples, *views_of(curve))
 
 
 def moved(material: Material, where: torch.device) -> Material:
@@ -158,8 +162,8 @@ def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Modu
     """
     student = student_of(curve, samples, seed)
     if curve.pretraining:
-        shape = _image_shape(samples)
-        load_body(student, _body(curve.pretraining, shape), head_names(str(curve.setup.student), shape))
+        assert samples.body is not None
+        load_body(student, samples.body, head_names(str(curve.setup.student), _image_shape(samples)))
     if curve.setup.student_init in ("target", "pretrained-finetuned"):
 
         def trained() -> dict[str, Tensor]:

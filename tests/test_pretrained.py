@@ -11,7 +11,7 @@ import torch
 from tempadvisor import bench, material
 from tempadvisor.bench import run_suite
 from tempadvisor.errors import InputError, UsageError
-from tempadvisor.material import samples_of, start_of, student_of, views_of
+from tempadvisor.material import material_of, samples_of, start_of, student_of, views_of
 from tempadvisor.models import build, head_names
 from tempadvisor.pretrained import Scaled, load_body, located
 from tempadvisor.runs import read_runs
@@ -71,7 +71,8 @@ def suite(folder: Path, *changes: tuple[str, str]) -> Path:
 
 
 def start(curve: Curve, seed: int) -> dict[str, torch.Tensor]:
-    return start_of(curve, samples_of(curve), views_of(curve)[0], seed).state_dict()
+    samples, views, _ = material_of(curve)
+    return start_of(curve, samples, views, seed).state_dict()
 
 
 @pytest.mark.parametrize("student", ["cnn-2", "mlp-8", "vit-16"])
