@@ -15,37 +15,28 @@ from typing import NamedTuple
 
 import numpy as np
 from curve_plots import draw
-from curves import (
-    SMOOTHER,
-    SPLITS,
-    Array,
-    Curve,
-    by_source,
-    difference,
-    floor,
-    macro,
-    read_curves,
-    regrets,
-)
+from groups import Array, by_source, difference, macro
 
-from tempadvisor.suites import TEMPERATURES
+from tempadvisor.curves import SMOOTHER, SPLITS, TEMPERATURES, Curve, floor, read_curves, regrets
 
 KNOWLEDGE = Path(__file__).resolve().parent.parent / "knowledge"
 BEGIN, END = "<!-- made by benchmarks/corpus.py -->", "<!-- end of what benchmarks/corpus.py makes -->"
 SHOWN = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 HIGH, LOW = (12.0, 16.0, 24.0, 40.0), (2.0, 3.0, 4.0)
 SHORT, CLIP = 100, 10.0
+# fewest and most epochs of a suite, by the first part of its name
+EPOCHS = {"conv": ((6, 10), (30,)), "pretrained": ((6, 10), (30,)), "strong": ((20,), (120,))}
 Test = Callable[[Curve], bool]
 
 
 def tilt(curve: Curve) -> float:
     """Return what temperatures of 12 to 40 gain over 2 to 4, in points, at most 10 either way."""
-    return float(np.clip(curve.contrast(HIGH, LOW)[0], -CLIP, CLIP))
+    return float(np.clip(100 * curve.contrast(HIGH, LOW)[0], -CLIP, CLIP))
 
 
 def gain_at_4(curve: Curve) -> float:
     """Return the gain of T=4 over no KD, in points, at most 10 either way."""
-    return float(np.clip(curve.gain[:, TEMPERATURES.index(4.0)].mean(), -CLIP, CLIP))
+    return float(np.clip(100 * curve.gain[:, TEMPERATURES.index(4.0)].mean(), -CLIP, CLIP))
 
 
 def spread(curve: Curve) -> float:
@@ -67,7 +58,8 @@ class Claim(NamedTuple):
 
 
 def _epochs(curve: Curve, *, most: bool) -> bool:
-    levels = {"conv-images": ((6, 10), (30,))}.get(str(curve.run.suite), ((10,), (160,)))
+    suite = str(curve.run.suite)
+    levels = EPOCHS.get(suite.partition("-")[0], ((10,), (160,)))
     return curve.run.setup.epochs in levels[most]
 
 
@@ -169,7 +161,7 @@ def regret_rows(curves: Sequence[Curve], groups: Sequence[tuple[str, Test]]) -> 
     lost = {}
     for curve in curves:
         rng = np.random.default_rng(list(str(curve.run.curve).encode()))  # so that a new curve changes no other
-        lost[id(curve)] = regrets(curve.accuracy, rng), floor(curve.accuracy, rng)
+        lost[id(curve)] = 100 * regrets(curve.accuracy, rng), 100 * floor(curve.accuracy, rng)
     rows = [f"| setups | curves | | {' | '.join(f'T={t:g}' for t in SHOWN)} | perfect advisor |"]
     rows.append("|---|---|---|" + "---|" * (len(SHOWN) + 1))
     columns = [TEMPERATURES.index(t) for t in SHOWN]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from curves import LOG_T, Curve
 
-from tempadvisor.suites import TEMPERATURES
+from tempadvisor.curves import LOG_T, TEMPERATURES, Curve
 
 COLUMNS, WIDTH, HEIGHT, MARGIN = 4, 224, 140, 12
 STYLE = """
@@ -40,8 +39,8 @@ def draw(name: str, curves: Sequence[Curve]) -> str:
 
 def _panel(curve: Curve) -> str:
     setup, run = curve.run.setup, curve.run
-    gain = curve.gain.mean(0)
-    error = curve.gain.std(0, ddof=1) / len(curve.gain) ** 0.5
+    gain = 100 * curve.gain.mean(0)
+    error = 100 * curve.gain.std(0, ddof=1) / len(curve.gain) ** 0.5
     low, high = min(0.0, float((gain - error).min())), max(0.0, float((gain + error).max()))
     span = max(high - low, 0.5)
     left, right, top, bottom = 30, WIDTH - 14, 40, HEIGHT - 20

@@ -38,11 +38,12 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 from torch.utils.data import DataLoader, Dataset
 
 from tempadvisor.bench import run_suite
+from tempadvisor.curves import TEMPERATURES
 from tempadvisor.distill import learning_rate, train
 from tempadvisor.material import samples_of, student_of, views_of
 from tempadvisor.models import build
 from tempadvisor.runs import read_runs
-from tempadvisor.suites import TEMPERATURES, Curve, read_suite
+from tempadvisor.suites import Curve, read_suite
 
 Cell = tuple[float | None, int]
 Way = tuple[str, int, Callable[[Cell], float]]  # its name, its threads, and how it trains and tests a student

@@ -40,11 +40,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import TempAdvisorError, UsageError, did_you_mean
 from tempadvisor.fields import Column, check, columns, known
 from tempadvisor.records import AUGMENTATIONS, OPTIMIZERS, SCHEDULES, SETUP_COLUMNS, STUDENT_INITS, TrainingSetup
 
-TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
 DERIVED = {"student_params", "teacher_params", "logits_from", "teacher_label_smoothing", "teacher_augmentation"}
 DERIVED |= {"teacher_origin", "teacher_finetune_epochs"}  # told by the teacher, not by the setup
 

@@ -35,6 +35,7 @@ LAYERS = (
         "rules",
         "response",
         "evidence",
+        "curves",
     ),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("pretrained",),
