@@ -127,15 +127,14 @@ def train_batched(
     epochs = setup.epochs or 1
     order = torch.stack([torch.stack(batches(n, setup.batch_size or 128, epochs, seed)) for seed in seeds], 1)
     steps, _, size = order.shape
-    offset = torch.tensor(seeds)[:, None]
-    for step in range(steps):
-        view = (step // (steps // epochs) + offset) % n_views
-        rows = (view * n + order[step]).to(device)
-        batch = inputs[rows]
+    view = torch.arange(steps)[:, None] // (steps // epochs) + torch.tensor(seeds)
+    order = (order + (view % n_views * n)[:, :, None]).flatten(1).to(device)
+    for step, rows in enumerate(order):
+        batch = inputs.index_select(0, rows).view(len(seeds), size, -1)
         layers = students.forward(batch)
         logits = layers[-1]
-        delta = torch.softmax(logits, 2) * hard + torch.softmax(logits / tau, 2) * soft
-        delta -= pull[rows].view(len(seeds), size, len(temperatures), -1).permute(0, 2, 3, 1)
+        delta = torch.softmax(logits, 2).mul_(hard).add_(torch.softmax(logits / tau, 2).mul_(soft))
+        delta.flatten(1, 2).sub_(pull.index_select(0, rows).view(len(seeds), size, -1).transpose(1, 2))
         students.backward(batch, layers, delta.div_(size))
         optimizer.param_groups[0]["lr"] = learning_rate(step, steps, setup)
         optimizer.step()

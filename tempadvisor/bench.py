@@ -243,7 +243,10 @@ def run_job(job: Job, material: Material | None = None) -> list[Run]:
             train(starts[0], views, curve.setup, job.temperatures[0], seed=job.seeds[0])
             forward = lambda images: starts[0](images)[None, None]  # noqa: E731
         seconds = (time.perf_counter() - began) / (len(job.seeds) * len(job.temperatures))
-        scores = [_score(forward, *part) for part in (samples.train, samples.val, samples.test)]
+        scores = [
+            _score(forward, *part, loss=part is not samples.test)
+            for part in (samples.train, samples.val, samples.test)
+        ]
     n_params = sum(p.numel() for p in starts[0].parameters())
     return [
         _row(job, i, j, samples, scores, facts, seconds=seconds, n_params=n_params)
@@ -253,16 +256,20 @@ def run_job(job: Job, material: Material | None = None) -> list[Run]:
 
 
 @torch.no_grad()
-def _score(forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return accuracy and mean cross-entropy, each (S, G)."""
-    right, loss = [], []
+def _score(
+    forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, loss: bool
+) -> tuple[Tensor, Tensor]:
+    """Return accuracy and mean cross-entropy, each (S, G); without `loss` 0 for the latter."""
+    right, summed = [], []
     for batch, truth in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
         logits = forward(batch)
         right.append((logits.argmax(-1) == truth).double().sum(-1))
-        flat = truth.expand(logits.shape[:-1]).flatten()
-        nll = cross_entropy(logits.flatten(0, -2), flat, reduction="none").view(logits.shape[:-1])
-        loss.append(nll.double().sum(-1))
-    return torch.stack(right).sum(0) / len(labels), torch.stack(loss).sum(0) / len(labels)
+        nll = torch.zeros(logits.shape[:-1])
+        if loss:
+            flat = truth.expand(logits.shape[:-1]).flatten()
+            nll = cross_entropy(logits.flatten(0, -2), flat, reduction="none").view(logits.shape[:-1])
+        summed.append(nll.double().sum(-1))
+    return torch.stack(right).sum(0) / len(labels), torch.stack(summed).sum(0) / len(labels)
 
 
 def _row(

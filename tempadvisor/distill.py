@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -202,6 +203,53 @@ def batches(n: int, batch_size: int, epochs: int, seed: int) -> list[Tensor]:
     return steps
 
 
+def loss_gradient(
+    views: Views, setup: TrainingSetup, temperature: float | None, size: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the gradient of the loss of a batch in its logits, as a function of these and of their rows.
+
+    It is autograd's of `kd_loss`, to the bit on a CPU: for plain logits its very operations, those on the teacher's
+    side done once for all batches.
+
+    Args:
+        views: without teacher logits, T counts as None; rows count through all views.
+        setup: of the loss contract and the label smoothing.
+        temperature: T, above 0, or None for the cross-entropy with the labels alone.
+        size: of the batches.
+    """
+    contract, smoothing = setup.loss_contract(), setup.label_smoothing or 0.0
+    labels, n_classes = views.targets.flatten(0, 1), views.targets.shape[2]
+    tau = None if views.teacher_logits is None else temperature
+    asked = labels if views.teacher_logits is None else views.teacher_logits.flatten(0, 1)
+
+    def by_autograd(logits: Tensor, rows: Tensor) -> Tensor:
+        assert tau is not None
+        loss = kd_loss(logits.requires_grad_(), asked[rows], labels[rows], tau, contract, smoothing)
+        return torch.autograd.grad(loss, logits)[0]
+
+    if tau is not None and setup.standardized:
+        return by_autograd
+    smooth = labels * (1 - smoothing) + smoothing / n_classes if smoothing else labels
+    hard = smooth * (torch.tensor(1.0 if tau is None else contract.hard) / -size)
+    soft = hard
+    if tau is not None:
+        factor = (tau**2 if contract.t_squared else 1.0) / (n_classes if contract.reduction == "mean" else 1)
+        soft = log_softmax(asked / tau, 1).exp() * (torch.tensor(contract.kd_weight * factor) / -size)
+
+    def plain(logits: Tensor, rows: Tensor) -> Tensor:
+        delta = _through_log_softmax(logits, hard.index_select(0, rows))
+        if tau is None:
+            return delta
+        return delta.add_(_through_log_softmax(logits / tau, soft.index_select(0, rows)).div_(tau))
+
+    return plain
+
+
+def _through_log_softmax(logits: Tensor, gradient: Tensor) -> Tensor:
+    through: Tensor = torch.ops.aten._log_softmax_backward_data(gradient, log_softmax(logits, 1), 1, logits.dtype)
+    return through
+
+
 def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: float | None, *, seed: int) -> None:
     """Train `student` in place.
 
@@ -215,25 +263,20 @@ def train(student: nn.Module, views: Views, setup: TrainingSetup, temperature: f
         temperature: T, above 0, or None to train without KD (hard_weight 1).
         seed: of the data order.
     """
-    contract = setup.loss_contract()
     optimizer = make_optimizer(list(student.parameters()), setup)
     n_views, n = views.images.shape[:2]
     order = batches(n, setup.batch_size or 128, setup.epochs or 1, seed)
     per_epoch = len(order) // (setup.epochs or 1)
-    smoothing = setup.label_smoothing or 0.0
+    gradient = loss_gradient(views, setup, temperature, len(order[0]))
+    inputs = views.images.flatten(0, 1)
     student.train()
     for step, batch in enumerate(order):
-        view, batch = (step // per_epoch + seed) % n_views, batch.to(views.images.device)
+        rows = ((step // per_epoch + seed) % n_views * n + batch).to(inputs.device)
         optimizer.param_groups[0]["lr"] = learning_rate(step, len(order), setup)
-        with torch.autocast("cuda", torch.bfloat16, enabled=views.images.is_cuda):
-            logits = student(views.images[view, batch])
-        logits, targets = logits.float(), views.targets[view, batch]
-        if temperature is None or views.teacher_logits is None:
-            loss = cross_entropy(logits, targets, label_smoothing=smoothing)
-        else:
-            teacher_logits = views.teacher_logits[view, batch]
-            loss = kd_loss(logits, teacher_logits, targets, temperature, contract, smoothing)
+        with torch.autocast("cuda", torch.bfloat16, enabled=inputs.is_cuda):
+            logits = student(inputs.index_select(0, rows))
+        logits = logits.float()
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(logits, gradient(logits.detach(), rows))
         optimizer.step()
     student.eval()

@@ -147,9 +147,14 @@ def student_of(curve: Curve, samples: Samples, seed: int) -> nn.Module:
 def channels_last(model: nn.Module) -> nn.Module:
     """Return `model` with channels last where it pools: there a processor takes half to two thirds of the time.
 
-    On a GPU, where convolutions run in bfloat16, all have their channels last.
+    On a GPU, where convolutions run in bfloat16, all have their channels last. A pooling that follows a ReLU goes
+    before it, which changes no bit of the function nor of its gradient, and leaves ReLU a quarter of the work.
     """
     pools = any(isinstance(part, nn.MaxPool2d) for part in model.modules())
+    if pools and isinstance(model, nn.Sequential):
+        for i in range(len(model) - 1):
+            if isinstance(model[i], nn.ReLU) and isinstance(model[i + 1], nn.MaxPool2d):
+                model[i], model[i + 1] = model[i + 1], model[i]
     return model.to(memory_format=torch.channels_last) if pools or device().type == "cuda" else model
 
 

@@ -12,6 +12,7 @@ import importlib
 import itertools
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tempadvisor.hub import offline_without_network, quiet
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".bin")
 FAMILIES = ("mlp-64", "cnn-16", "resnet20", "vit-64", "mixer-64")
+_DRAWING = threading.Lock()  # first weights are drawn from a state that all threads share
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -157,7 +159,7 @@ def build(
     Raises:
         InputError: the name is not known, or pretrained weights cannot be had.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _built_in(name, image_shape, n_classes)
         if model is None:

@@ -8,7 +8,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from tempadvisor.contracts import convert
-from tempadvisor.distill import Views, augment, batches, kd_loss, learning_rate, make_optimizer, train
+from tempadvisor.distill import (
+    Views,
+    augment,
+    batches,
+    kd_loss,
+    learning_rate,
+    loss_gradient,
+    make_optimizer,
+    train,
+)
 from tempadvisor.errors import UsageError
 from tempadvisor.records import LossContract, TrainingSetup
 
@@ -204,3 +213,38 @@ def test_all_views_are_seen():
         seed=2,
     )
     assert seen == [2.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("temperature", [None, 1.0, 4.0, 40.0])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"kd_weight": 0.3, "hard_weight": 0.4, "t_squared": False},
+        {"reduction": "mean"},
+        {"label_smoothing": 0.1},
+        {"kd_weight": 1.0, "hard_weight": 0.0},
+        {"standardized": True},
+    ],
+    ids=str,
+)
+def test_the_gradient_that_the_loop_uses_is_that_of_the_loss(given, temperature):
+    generator = torch.Generator().manual_seed(5)
+    logits, rows = torch.randn(6, 4, generator=generator), torch.tensor([3, 9, 0, 11, 7, 3])
+    labels = torch.softmax(torch.randn(2, 6, 4, generator=generator), 2)
+    views = Views(
+        images=torch.zeros(2, 6, 1), targets=labels, teacher_logits=3 * torch.randn(2, 6, 4, generator=generator)
+    )
+    setup = TrainingSetup(**given)
+    got = loss_gradient(views, setup, temperature, 6)(logits.clone(), rows)
+    logits.requires_grad_()
+    y, z, smoothing = (
+        labels.flatten(0, 1)[rows],
+        views.teacher_logits.flatten(0, 1)[rows],
+        setup.label_smoothing or 0.0,
+    )
+    if temperature is None:
+        loss = cross_entropy(logits, y, label_smoothing=smoothing)
+    else:
+        loss = kd_loss(logits, z, y, temperature, setup.loss_contract(), smoothing)
+    assert torch.equal(got, torch.autograd.grad(loss, logits)[0])

@@ -251,6 +251,17 @@ def test_curves_run_one_after_the_other_in_an_order_drawn_once(tmp_path: Path):
     assert list(dict.fromkeys(job.curve.name for job in rest)) == order[1:]
 
 
+def test_pooling_before_the_relu_changes_no_bit_of_the_gradient():
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain = build("cnn-2", image_shape=(3, 8, 8), n_classes=5, seed=0).to(memory_format=torch.channels_last)
+    moved = material.channels_last(build("cnn-2", image_shape=(3, 8, 8), n_classes=5, seed=0))
+    assert [type(part).__name__ for part in moved][2:4] == ["MaxPool2d", "ReLU"]
+    for model in (plain, moved):
+        model(images).square().sum().backward()
+    pairs = list(zip(plain.named_parameters(), moved.named_parameters(), strict=True))
+    assert all(a == b and torch.equal(p.grad, q.grad) for (a, p), (b, q) in pairs)
+
+
 def test_channels_last_changes_a_student_that_pools_in_nothing_but_rounding():
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     plain, laid = (build("cnn-2", image_shape=(3, 8, 8), n_classes=5, seed=0).eval() for _ in range(2))
