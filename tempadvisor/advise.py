@@ -147,6 +147,13 @@ def recommend(
     )
 
 
+def rules_response(
+    profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, book: RuleBook
+) -> Response:
+    """Return what the rules alone believe of the response curve, at `TEMPERATURES`."""
+    return _respond(profile, setup, contract, book)[2]
+
+
 def _respond(
     profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, book: RuleBook
 ) -> tuple[tuple[Fired, ...], Belief, Response]:

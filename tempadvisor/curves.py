@@ -162,6 +162,18 @@ def regrets(accuracy: Array, rng: np.random.Generator) -> Array:
     return lost
 
 
+def oracle(accuracy: Array, rng: np.random.Generator) -> float:
+    """Return the regret of the temperature that was best, unsmoothed, on half of the seeds."""
+    n = len(accuracy)
+    lost = []
+    for _ in range(SPLITS):
+        order = rng.permutation(n)
+        for one, other in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
+            fit, score = accuracy[one].mean(0), accuracy[other].mean(0)
+            lost.append(score[int(np.argmax(SMOOTHER @ fit))] - score[int(np.argmax(fit))])
+    return float(np.mean(lost))
+
+
 def floor(accuracy: Array, rng: np.random.Generator) -> float:
     """Return the score that `regrets` would give a perfect advisor: truth the smoothed curve, noise as measured."""
     truth = SMOOTHER @ accuracy.mean(0)

@@ -1,8 +1,8 @@
-"""What the rules see: a teacher's profile, a setup and its loss contract as named numbers and words.
+"""What rules and regressor see: a teacher's profile, a setup and its loss contract as named numbers and words.
 
-The only place where feature names and their definitions live. A feature that cannot be known is None; nothing is
-imputed. One feature depends on the temperature asked about (the weight that shrinks with T), so it is an array over
-the grid of temperatures; all others are scalars.
+The only place where feature names and their definitions live. A feature that cannot be known is None, NaN in the
+regressor's vector; nothing is imputed here. Two of the rules' features depend on the temperature asked about (the
+weight that shrinks with T), so they are arrays over the grid of temperatures; all others are scalars.
 """
 
 from __future__ import annotations
@@ -47,6 +47,33 @@ FEATURES: Mapping[str, str] = {
     "fineness": "0 coarse to 1 fine, as declared or from the measured granularity",
     "related_mass": "share of the softened non-target mass that goes to related classes",
 }
+
+VECTOR: Mapping[str, str] = {
+    "sgd": "1 with plain SGD, 0 with an adaptive optimizer",
+    "log2_lr": "octaves of the peak learning rate above 0.1 for SGD and 0.01 for others",
+    "log2_steps": "log2 of the optimizer steps",
+    "log2_epochs": "log2 of the passes over the training data",
+    "log2_samples_per_class": "log2 of training samples per class",
+    "label_noise": "share of training labels believed to be wrong",
+    "augmented": "1 where the student's inputs are augmented",
+    "mixing": "1 where they are mixed (mixup, cutmix)",
+    "log2_student_params": "log2 of the student's number of parameters",
+    "log2_capacity_ratio": "log2 of the teacher's over the student's number of parameters",
+    "perceptron": "1 where the student is a multilayer perceptron",
+    "trained_before": "1 where the student's first weights are not random",
+    "t_squared": "1 where the KD term is multiplied by T squared",
+    "log2_soft_odds": "log2 of kd_weight over hard_weight, within 6 octaves of one",
+    "pretrained_teacher": "1 where the teacher comes from another task",
+    "teacher_mixing": "1 where the teacher was trained on mixed inputs",
+    "teacher_label_smoothing": "label smoothing the teacher was trained with",
+    "log2_softness": "log2 of the temperature at which the teacher's mean entropy is half of log K",
+    "entropy_share": "mean entropy at T = 1 over log K",
+    "log2_logit_std": "log2 of the mean standard deviation of a sample's logits",
+    "log2_classes": "log2 of K",
+    "related_mass": "share of the softened non-target mass that goes to related classes",
+    "granularity": "mean log number of classes alike, in nats",
+}
+USUAL_RATE = {True: 0.1, False: 0.01}  # with SGD, with others
 
 MIXED = ("mixup", "cutmix")
 SOFTNESS_LEVEL = 0.5
@@ -116,6 +143,35 @@ def features(
     }
     assert values.keys() == FEATURES.keys()
     return values
+
+
+def vector(profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract) -> NDArray[np.float64]:
+    """Return the numbers of `VECTOR` in its order, shape (d,), NaN where unknown. For plain contracts only.
+
+    Args:
+        profile: what was measured of the teacher, or None.
+        setup: what is known of the training.
+        contract: the loss the answer is to hold for.
+    """
+    known = features(profile, setup, contract, np.ones(1))
+    sgd = None if setup.optimizer is None else setup.optimizer == "sgd"
+    per_epoch = max(1, setup.n_train // setup.batch_size) if setup.n_train and setup.batch_size else None
+    n_classes = profile.n_classes if profile else None
+    values: dict[str, float | bool | None] = {
+        "sgd": sgd,
+        "log2_lr": None if sgd is None or not setup.lr else math.log2(setup.lr / USUAL_RATE[sgd]),
+        "log2_steps": _log2(setup.epochs * per_epoch) if setup.epochs and per_epoch else None,
+        "augmented": None if setup.augmentation is None else setup.augmentation != "none",
+        "log2_student_params": _log2(setup.student_params),
+        "perceptron": None if setup.student is None else setup.student.startswith("mlp"),
+        "trained_before": None if setup.student_init is None else setup.student_init != "random",
+        "pretrained_teacher": None if setup.teacher_origin is None else setup.teacher_origin != "scratch",
+        "log2_logit_std": _log2(profile.logit_std) if profile else None,
+        "log2_classes": _log2(n_classes),
+        "granularity": profile.granularity if profile else None,
+    }
+    row = [values[name] if name in values else known[name] for name in VECTOR]
+    return np.array([math.nan if value is None else float(value) for value in row])
 
 
 def soft_odds(contract: LossContract) -> float:

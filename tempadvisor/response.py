@@ -163,12 +163,12 @@ def curves(belief: Belief, temperatures: Array, n_curves: int = N_CURVES) -> Res
 
     Source: evidence (section 1: a step, then a plateau).
     """
-    normals = _normals(n_curves, 4)
+    points = normals(n_curves, 4)
     x = np.log2(temperatures)
-    center = belief.center + belief.center_std * normals[:, 0:1]
-    gain = belief.gain + belief.gain_std * normals[:, 1:2]
-    low_cost = np.maximum(belief.low_cost + belief.low_cost_std * normals[:, 2:3], 0)
-    high_cost = np.maximum(belief.high_cost + belief.high_cost_std * normals[:, 3:4], 0)
+    center = belief.center + belief.center_std * points[:, 0:1]
+    gain = belief.gain + belief.gain_std * points[:, 1:2]
+    low_cost = np.maximum(belief.low_cost + belief.low_cost_std * points[:, 2:3], 0)
+    high_cost = np.maximum(belief.high_cost + belief.high_cost_std * points[:, 3:4], 0)
     lost = low_cost * _step(center - belief.half_width - x) + high_cost * _step(x - center - belief.half_width)
     return Response(temperatures, belief.scale * (gain + belief.gain_shift - lost))
 
@@ -178,7 +178,7 @@ def _step(octaves: Array) -> Array:
     return square / (square + STEP_OCTAVES**2)
 
 
-def _normals(n: int, dimensions: int) -> Array:
+def normals(n: int, dimensions: int) -> Array:
     """Return n evenly spread points of a standard normal, shape (n, dimensions).
 
     Roberts' additive sequence (the generalised golden ratio), put through Box and Muller's transform in pairs.

@@ -36,10 +36,11 @@ LAYERS = (
         "response",
         "evidence",
         "curves",
+        "calibration",
     ),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("pretrained",),
-    ("advise", "suites", "material", "cluster", "bench", "verify", "export", "report", "render"),
+    ("advise", "rivals", "evaluation", "suites", "material", "cluster", "bench", "verify", "export", "report", "render"),
     ("cli",),
     ("__main__",),
 )

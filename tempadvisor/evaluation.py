@@ -1,0 +1,297 @@
+"""Score advice on setups it has never seen, and choose by such scores which model, blend and calibration to use.
+
+Everything that is chosen, is chosen inside the folds: on validation accuracy, on setups of other groups. What is
+scored, is scored once on test accuracy, cross-fitted over halves of the seeds, so that the best temperature is not
+the luckiest one. Folds leave out whole sources, or teachers, or setups.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tempadvisor.advise import TEMPERATURES as FINE
+from tempadvisor.advise import rules_response
+from tempadvisor.calibration import (
+    HARM,
+    USUAL,
+    Calibration,
+    at,
+    best_temperatures,
+    blend,
+    chance_of_harm,
+    ci90_of,
+    interval_of,
+    most_lost,
+)
+from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
+from tempadvisor.regressor import CANDIDATES, KINDS, fill, lessons, row_of
+from tempadvisor.response import TOLERANCE, Response
+from tempadvisor.rivals import Case, Score, macro, rivals, score
+from tempadvisor.rules import RuleBook, load_rules
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the regressor in the blend with the rules
+DRAWS = 2000
+
+
+class Choice(NamedTuple):
+    """What the inner folds chose: the model, its setting, its share in the blend, and the calibration."""
+
+    kind: str
+    setting: float
+    share: float
+    calibration: Calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """How the intervals and verdicts of the held-out answers held, each (n,) of truth values."""
+
+    ends_hold: NDArray[np.bool_]
+    covers_best: NDArray[np.bool_]
+    harmed: NDArray[np.bool_]
+    harm_flagged: NDArray[np.bool_]
+    indifferent: NDArray[np.bool_]
+    indifferent_flagged: NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The scores of all methods on the same cases, the choices of the folds, and how intervals and verdicts held."""
+
+    by: str
+    cases: tuple[Case, ...]
+    scores: tuple[Score, ...]
+    choices: Mapping[str, Choice]
+    verdicts: Verdicts
+
+
+def cases_of(curves: Iterable[Curve], book: RuleBook | None = None) -> tuple[Case, ...]:
+    """Return measured curves with all that scoring needs; what hangs on chance hangs on the curve's name alone."""
+    book = book or load_rules()
+    cases = []
+    for curve in curves:
+        rng = np.random.default_rng(list(str(curve.run.curve).encode()))
+        setup = curve.run.setup
+        cases.append(
+            Case(
+                curve=curve,
+                row=row_of(curve),
+                regret=regrets(curve.accuracy, rng),
+                val_regret=regrets(curve.val_accuracy, rng),
+                floor=floor(curve.accuracy, rng),
+                oracle=oracle(curve.accuracy, rng),
+                rules=rules_response(curve.profile, setup, setup.loss_contract(), book),
+            )
+        )
+    return tuple(cases)
+
+
+def evaluate(
+    curves: Sequence[Curve],
+    *,
+    by: str = "source",
+    book: RuleBook | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score the advice and its rivals on curves, leaving out what `by` says.
+
+    Args:
+        curves: complete measured curves with profiles, of at least three sources.
+        by: "source", or "teacher" or "setup" in ten folds.
+        book: the rules; the shipped ones unless given.
+        progress: called with the folds done and the folds in all.
+    """
+    cases = cases_of(curves, book)
+    folds = _folds(cases, by)
+    answers: list[Response | None] = [None] * len(cases)
+    single: dict[tuple[str, float], Array] = {candidate: np.zeros(len(cases)) for candidate in CANDIDATES}
+    choices: dict[str, Choice] = {}
+    verdicts = {field.name: np.zeros(len(cases), bool) for field in dataclasses.fields(Verdicts)}
+    names = sorted(set(folds))
+    for done, name in enumerate(names):
+        held = [i for i, fold in enumerate(folds) if fold == name]
+        rest = [case for case, fold in zip(cases, folds, strict=True) if fold != name]
+        choice = choose(rest, by)
+        choices[name] = choice
+        for candidate in CANDIDATES:
+            responses = _answers(rest, [cases[i] for i in held], candidate)
+            single[candidate][held] = [response.best for response in responses]
+            if candidate == (choice.kind, choice.setting):
+                for i, response in zip(held, responses, strict=True):
+                    answers[i] = blend(cases[i].rules, response, choice.share)
+        for i in held:
+            answer = answers[i]
+            assert answer is not None
+            for field, value in _judged(cases[i], answer, choice.calibration).items():
+                verdicts[field][i] = value
+        if progress is not None:
+            progress(done + 1, len(names))
+    advised = np.array([answer.best for answer in answers if answer is not None])
+    scores = [
+        score("advice", cases, advised),
+        *(score(f"{kind} {setting:g}", cases, single[kind, setting]) for kind, setting in CANDIDATES),
+        *rivals(cases, folds),
+        Score("half-seed oracle", np.full(len(cases), np.nan), np.array([case.oracle for case in cases]), ""),
+        Score("perfect advisor", np.full(len(cases), np.nan), np.array([case.floor for case in cases]), ""),
+    ]
+    return Evaluation(by, cases, tuple(scores), choices, Verdicts(**verdicts))
+
+
+def choose(cases: Sequence[Case], by: str = "source") -> Choice:
+    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds."""
+    folds = _folds(cases, by, 5)
+    sources = [case.source for case in cases]
+    best: tuple[float, Choice] | None = None
+    for candidate in CANDIDATES:
+        learned: list[Response] = [cases[0].rules] * len(cases)
+        for name in sorted(set(folds)):
+            held = [i for i, fold in enumerate(folds) if fold == name]
+            rest = [case for case, fold in zip(cases, folds, strict=True) if fold != name]
+            for i, response in zip(held, _answers(rest, [cases[i] for i in held], candidate), strict=True):
+                learned[i] = response
+        for share in SHARES if candidate == CANDIDATES[0] else SHARES[1:]:
+            answers = [blend(case.rules, one, share) for case, one in zip(cases, learned, strict=True)]
+            lost = np.array([c.loses(a.best, validation=True) for c, a in zip(cases, answers, strict=True)])
+            regret = macro(lost, sources)
+            if best is None or regret < best[0]:
+                best = regret, Choice(*candidate, share, calibrate(cases, answers))
+    assert best is not None
+    return best[1]
+
+
+def _answers(rest: Sequence[Case], held: Sequence[Case], candidate: tuple[str, float]) -> list[Response]:
+    kind, setting = candidate
+    learned = lessons([case.curve for case in rest])
+    model = KINDS[kind].fit(learned, setting)
+    return [at(FINE, KINDS[kind].curves(model, fill(case.row, learned.features))) for case in held]
+
+
+def _folds(cases: Sequence[Case], by: str, n: int = 10) -> list[str]:
+    """Return the fold of each case: its source, or one of n groups of whole teachers or of setups."""
+    if by == "source":
+        return [case.source for case in cases]
+    keys = [case.teacher if by == "teacher" else str(case.curve.run.curve) for case in cases]
+    shuffled = np.random.default_rng(0).permutation(sorted(set(keys)))
+    place = {str(key): i % n for i, key in enumerate(shuffled)}
+    return [f"{place[key]}" for key in keys]
+
+
+# What is true of a case, and what an answer says of it.
+
+
+def _best_measured(case: Case) -> float:
+    return case.curve.best
+
+
+def _truly_harmed(case: Case, temperature: float) -> bool:
+    """Whether KD at T is worse than no KD by more than 0.2 points and two paired standard errors."""
+    gain = case.curve.gain
+    each = np.array([np.interp(math.log2(temperature), LOG_T, row) for row in gain])
+    mean, error = each.mean(), each.std(ddof=1) / len(each) ** 0.5
+    return bool(mean < -HARM and mean < -2 * error)
+
+
+def _truly_indifferent(case: Case) -> bool:
+    """Whether the usual temperatures lie within the tolerance of the best one, on the smoothed test curve."""
+    smooth = SMOOTHER @ case.curve.accuracy.mean(0)
+    return bool(smooth.max() - min(smooth[TEMPERATURES.index(t)] for t in USUAL) <= TOLERANCE)
+
+
+def _position(answer: Response, temperature: float) -> tuple[float, float]:
+    """Return the shares of curves whose best temperature lies below T, and at most at it."""
+    best = best_temperatures(answer)
+    return float(np.mean(best < temperature / 1.05)), float(np.mean(best <= temperature * 1.05))
+
+
+def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration:
+    """Return the calibration under which held-out answers would have held on validation accuracy.
+
+    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases; the quantiles
+    are those that leave the best temperature out on 5 % of the cases on each side; the threshold of harm is the
+    highest that leaves at most 2 % of the cases harmed and unflagged; that of indifference the one where the flag
+    is right most often.
+    """
+    tolerances = TOLERANCE * np.array([0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
+    held = []
+    for tolerance in tolerances:
+        ends = [interval_of(answer, tolerance) for answer in answers]
+        held.append(
+            np.mean(
+                [max(c.loses(t, validation=True) for t in e) <= TOLERANCE for c, e in zip(cases, ends, strict=True)]
+            )
+        )
+    good = np.flatnonzero(np.array(held) >= 0.87)
+    positions = [_position(a, _best_on_validation(c)) for c, a in zip(cases, answers, strict=True)]
+    low = float(np.quantile([high for _, high in positions], 0.05))
+    high = float(np.quantile([low for low, _ in positions], 0.95))
+    chance = np.array([chance_of_harm(answer, answer.best) for answer in answers])
+    harmed = np.array([_hurt_on_validation(c, a.best) for c, a in zip(cases, answers, strict=True)])
+    thresholds = np.unique(np.concatenate([[0.0], chance, [1.0]]))
+    unflagged = np.array([np.mean(harmed & (chance <= t)) for t in thresholds])
+    harm = float(thresholds[np.flatnonzero(unflagged <= 0.02)[-1]])
+    lost = np.array([most_lost(answer) for answer in answers])
+    flat = np.array([_flat_on_validation(case) for case in cases])
+    limits = np.unique(np.concatenate([[-1.0], lost]))
+    right = np.array([np.mean((lost <= limit) == flat) for limit in limits])
+    return Calibration(
+        tolerance=float(tolerances[good[-1]]) if len(good) else 0.0,
+        low=low,
+        high=high,
+        harm=harm,
+        indifferent=float(limits[int(np.argmax(right))]),
+    )
+
+
+def _best_on_validation(case: Case) -> float:
+    return TEMPERATURES[int(np.argmax(SMOOTHER @ case.curve.val_accuracy.mean(0)))]
+
+
+def _hurt_on_validation(case: Case, temperature: float) -> bool:
+    gain = np.array([np.interp(math.log2(temperature), LOG_T, row) for row in case.curve.val_gain])
+    return bool(gain.mean() < -HARM and gain.mean() < -2 * gain.std(ddof=1) / len(gain) ** 0.5)
+
+
+def _flat_on_validation(case: Case) -> bool:
+    smooth = SMOOTHER @ case.curve.val_accuracy.mean(0)
+    return bool(smooth.max() - min(smooth[TEMPERATURES.index(t)] for t in USUAL) <= TOLERANCE)
+
+
+def _judged(case: Case, answer: Response, calibration: Calibration) -> dict[str, bool]:
+    temperature = answer.best
+    low, high = ci90_of(answer, calibration)
+    return {
+        "ends_hold": max(case.loses(t) for t in interval_of(answer, calibration.tolerance)) <= TOLERANCE,
+        "covers_best": low / 1.05 <= _best_measured(case) <= high * 1.05,
+        "harmed": _truly_harmed(case, temperature),
+        "harm_flagged": chance_of_harm(answer, temperature) > calibration.harm,
+        "indifferent": _truly_indifferent(case),
+        "indifferent_flagged": most_lost(answer) <= calibration.indifferent,
+    }
+
+
+def bootstrap(evaluation: Evaluation, values: Array, seed: int = 0) -> tuple[float, float]:
+    """Return the 5 % and 95 % quantiles of the macro-average of `values`, clustered by source and by teacher."""
+    rng = np.random.default_rng(seed)
+    groups: dict[str, dict[str, list[int]]] = {}
+    for i, case in enumerate(evaluation.cases):
+        groups.setdefault(case.source, {}).setdefault(case.teacher, []).append(i)
+    clusters = [[np.array(rows) for rows in teachers.values()] for teachers in groups.values()]
+    draws = []
+    for _ in range(DRAWS):
+        means = []
+        for k in rng.integers(len(clusters), size=len(clusters)):
+            source = clusters[k]
+            rows = np.concatenate([source[j] for j in rng.integers(len(source), size=len(source))])
+            means.append(values[rows].mean())
+        draws.append(np.mean(means))
+    return float(np.quantile(draws, 0.05)), float(np.quantile(draws, 0.95))
