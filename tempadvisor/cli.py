@@ -20,6 +20,7 @@ import typer
 import typer.core
 
 import tempadvisor
+from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
 from tempadvisor.fields import Column
 from tempadvisor.progress import progress_bar
@@ -29,39 +30,25 @@ if TYPE_CHECKING:
     from tempadvisor.records import Recommendation
 
 
-def _plain(parameter: Any) -> Any:
-    """Make a parameter take its text or truth value as it comes.
+class Commands(PlainGroup):
+    """All commands; those of `knowledge` are built when asked for, as that takes time which `recommend` has not."""
 
-    Typer would import pydantic and build an adapter for every option, given or not, which takes longer than the
-    whole advice; what a value must be is checked where it is used, with the message a config file gets too.
-    """
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return [*super().list_commands(ctx), "knowledge"]
 
-    def process_value(ctx: typer.Context, value: Any) -> Any:
-        return parameter.callback(ctx, parameter, value) if parameter.callback else value
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name."""
+        if cmd_name != "knowledge":
+            return super().get_command(ctx, cmd_name)
+        from tempadvisor.cli_knowledge import app as knowledge
 
-    parameter.process_value = process_value
-    return parameter
-
-
-class PlainCommand(typer.core.TyperCommand):
-    """A command all of whose options are texts and truth values."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, help included, without Typer's coercion."""
-        return [_plain(parameter) for parameter in super().get_params(ctx)]
-
-
-class PlainGroup(typer.core.TyperGroup):
-    """A group all of whose options are texts and truth values."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, help included, without Typer's coercion."""
-        return [_plain(parameter) for parameter in super().get_params(ctx)]
+        return typer.main.get_command(knowledge)
 
 
 app = typer.Typer(
     name="tempadvisor",
-    cls=PlainGroup,
+    cls=Commands,
     help="Recommend the temperature for knowledge distillation before anyone trains.",
     epilog="Try: tempadvisor recommend --demo",
     add_completion=False,
@@ -85,7 +72,6 @@ Data = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model name that a checkpoint's weights belong to.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def _setup_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -123,9 +109,9 @@ def tempadvisor_command(
 ) -> None:
     """Recommend the temperature for knowledge distillation before anyone trains."""
     if version:
-        _print(f"tempadvisor {tempadvisor.__version__}")
+        write(f"tempadvisor {tempadvisor.__version__}")
     elif context.invoked_subcommand is None:
-        _print(context.get_help())
+        write(context.get_help())
 
 
 @app.command(
@@ -180,7 +166,7 @@ def recommend(
         named = ["--demo"] if demo else _named(teacher, data, model)
         return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
 
-    _show(advice, as_json, layout)
+    show(advice, as_json, layout)
 
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor profile logits.npz --logits-from train -o profile.json")
@@ -225,7 +211,7 @@ def profile(
         named = [output] if output else _named(teacher, data, model)
         return render.profile(measured, next_command=shlex.join(["tempadvisor", "recommend", *named]))
 
-    _show(measured, as_json, layout)
+    show(measured, as_json, layout)
 
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor bench suite.toml --dry-run")
@@ -272,7 +258,7 @@ def bench(
 
         return render.plan(plan, suite, out, dry_run=dry_run)
 
-    _show(plan, as_json, layout)
+    show(plan, as_json, layout)
 
 
 def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:
@@ -295,24 +281,6 @@ def _next_command(advice: Recommendation, named: list[str]) -> str:
         return shlex.join([*words, "--explain"])
     column = known[advice.unknown[0].name]
     return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_choices(column, '/')}")
-
-
-def _show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
-    """Print a record on stdout, as JSON or laid out for people."""
-    if as_json:
-        from tempadvisor.documents import to_json
-
-        _print(to_json(record))
-    else:
-        _print(layout())
-
-
-def _print(text: str) -> None:
-    """Print on stdout now; a reader that has gone (`| head`) is no failure."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "tempadvisor"
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
     ("errors", "fields", "hub", "progress", "resources"),
-    ("records", "runs"),
+    ("records", "runs", "location"),
     (
         "arrays",
         "measures",
@@ -36,11 +36,29 @@ LAYERS = (
         "response",
         "evidence",
         "curves",
+        "trials",
+        "imports",
+        "console",
         "calibration",
     ),
+    ("store", "holdings", "audit"),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("pretrained",),
-    ("advise", "rivals", "evaluation", "suites", "material", "cluster", "bench", "verify", "export", "report", "render"),
+    (
+        "advise",
+        "rivals",
+        "evaluation",
+        "suites",
+        "material",
+        "cluster",
+        "bench",
+        "verify",
+        "export",
+        "report",
+        "render",
+        "render_knowledge",
+    ),
+    ("cli_knowledge",),
     ("cli",),
     ("__main__",),
 )
@@ -52,19 +70,32 @@ HOMES = {
     "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
     "joblib": {"bench"},
-    "optuna": {"verify"},
+    "optuna": {"trials", "verify"},
+    "pyarrow": {"holdings"},
     "rich": {"progress", "render"},
     "safetensors": {"arrays", "material", "models"},
     "sklearn": {"datasets", "regressor"},
     "timm": {"models"},
     "torch": {"batched", "bench", "datasets", "distill", "material", "models", "pretrained", "profiling"},
     "torchvision": {"datasets", "models"},
-    "typer": {"__main__", "cli"},
+    "sqlalchemy": {"store"},
+    "typer": {"__main__", "cli", "cli_knowledge", "console"},
     "yaml": {"documents"},
 }
 
 # Packages that `recommend` must never load, and the modules that it loads: these import them inside functions only.
-HEAVY = {"distributed", "joblib", "optuna", "scipy", "sklearn", "timm", "torch", "torchvision"}
+HEAVY = {
+    "distributed",
+    "joblib",
+    "optuna",
+    "pyarrow",
+    "scipy",
+    "sqlalchemy",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+}
 LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "teachers"}
 
 TOP_LEVEL = {"LICENSE", "README.md", "benchmarks", "knowledge", "pyproject.toml", "tempadvisor", "tests"}
@@ -178,9 +209,10 @@ def test_modules_on_the_way_to_a_recommendation_load_nothing_heavy(name: str) ->
 def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
-    requirements = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + extras["cluster"] + extras["parquet"]
     declared = {requirement.split(">")[0].strip() for requirement in requirements}
-    declared |= {"dask"}  # distributed brings it
+    declared |= {"dask"}  # distributed brings it; SQLAlchemy imports psycopg, the extra `postgres`, by itself
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}
 
 

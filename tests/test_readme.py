@@ -45,6 +45,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(8):
             Image.new("RGB", (8, 8), (level, level, level + i)).save(tmp_path / "photos" / name / f"{i}.png")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("TEMPADVISOR_KNOWLEDGE", raising=False)
+    (tmp_path / "sweep.csv").write_text("seed,T,val_accuracy,acc\n0,,0.8,0.79\n0,1,0.81,0.8\n0,4,0.83,0.82\n")
     (tmp_path / "my_teachers.py").write_text(
         "import torch\n"
         "class Brightness(torch.nn.Module):\n"

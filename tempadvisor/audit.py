@@ -1,0 +1,280 @@
+"""Look at what is known in runs: which setups it covers and which not, and what in own rows cannot be right.
+
+Nothing is changed, and nothing is judged by what advice it would give.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from tempadvisor.curves import TEMPERATURES, curves_of
+from tempadvisor.holdings import own_runs, shipped_runs
+from tempadvisor.imports import COLUMNS, SHARED, measured, shared
+from tempadvisor.location import place_of
+from tempadvisor.runs import Run
+
+# Lower edges of the bins of a number; the last bin is open.
+EDGES: dict[str, tuple[float, ...]] = {
+    "kd_weight": (0, 0.2, 0.4, 0.6, 0.8, 1),
+    "batch_size": (1, 32, 128, 512),
+    "epochs": (1, 10, 30, 100, 300),
+    "n_train": (1, 1_000, 10_000, 100_000),
+    "n_classes": (2, 11, 51, 201),
+    "label_smoothing": (0, 0.001),
+    "label_noise": (0, 0.001),
+    "student_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
+    "teacher_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
+}
+DENT, LEVEL = 0.1, 0.03  # a point that far from two neighbors that agree that well
+FAR_APART = 0.25
+CHANCE = 0.9
+FEW = 3
+CLEAR_ERRORS, CLEAR = 4.0, 0.02
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cell:
+    """How many curves, shipped and own, have a value of an axis."""
+
+    value: str
+    shipped: int
+    own: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Axis:
+    """One column of the setup: its values that are covered, and those that no curve has."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    gaps: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the runs cover. Each count is (shipped, own); a complete curve has every temperature with four seeds."""
+
+    runs: tuple[int, int]
+    curves: tuple[int, int]
+    complete: tuple[int, int]
+    sources: tuple[Cell, ...]
+    temperatures: tuple[Cell, ...]
+    axes: tuple[Axis, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that cannot be right: its kind (schema, duplicate, implausible, contradiction), where, and what."""
+
+    kind: str
+    imports: tuple[str, ...]
+    suite: str | None
+    curve: str | None
+    text: str
+
+
+Curves = dict[tuple[str | None, str | None], list[Run]]
+
+
+def coverage(url: str | None = None) -> Coverage:
+    """Return what the shipped corpus and the user's own runs cover, axis by axis, and the gaps.
+
+    Raises:
+        KnowledgeError: the user's database cannot be read.
+    """
+    parts = (shipped_runs(), own_runs(url)[0])
+    grouped = tuple(map(_curves, parts))
+    firsts = tuple([runs[0] for runs in curves.values()] for curves in grouped)
+    grid = [f"{t:g}" for t in (0.0, *TEMPERATURES)]
+    seen = [Counter(f"{t:g}" for runs in curves.values() for t in {run.key[3] for run in runs}) for curves in grouped]
+    others = sorted({*seen[0], *seen[1]} - set(grid), key=float)
+    return Coverage(
+        runs=(len(parts[0]), len(parts[1])),
+        curves=(len(firsts[0]), len(firsts[1])),
+        complete=(len(curves_of(parts[0], {})[0]), len(curves_of(parts[1], {})[0])),
+        sources=_cells([str(run.source) for run in firsts[0]], [str(run.source) for run in firsts[1]]),
+        temperatures=tuple(
+            Cell("no KD" if t == "0" else t, seen[0][t], seen[1][t]) for t in sorted([*grid, *others], key=float)
+        ),
+        axes=tuple(_axis(name, *firsts) for name in COLUMNS if name in EDGES or _choices(name)),
+    )
+
+
+def findings(url: str | None = None) -> tuple[Finding, ...]:
+    """Return what cannot be right in the user's own rows, by themselves and against the shipped corpus.
+
+    Raises:
+        KnowledgeError: the user's database cannot be read.
+    """
+    if not place_of(url).exists:
+        return ()
+    from tempadvisor.store import stored
+
+    held = stored(url)
+    found = [Finding("schema", (id,) if id else (), None, None, text) for id, text in held.broken]
+    origin = {run.key: id for id, run in held.runs}
+    own = _curves(run for _, run in held.runs)
+    about = {place: shared(runs[0]) for place, runs in own.items()}
+    wanted = set(about.values())
+    below = {key: runs for key, runs in _curves(shipped_runs()).items() if own and shared(runs[0]) in wanted}
+    for key, runs in own.items():
+        ids = tuple(sorted({origin[run.key] for run in runs}))
+        found += [Finding(kind, ids, *key, text) for kind, text in (*_mixed(runs), *_implausible(runs))]
+    alike: dict[Any, list[tuple[bool, tuple[str | None, str | None], list[Run]]]] = defaultdict(list)
+    for is_own, curves in ((False, below), (True, own)):
+        for key, runs in curves.items():
+            alike[shared(runs[0])].append((is_own, key, runs))
+    for group in alike.values():
+        for (_, old_key, old), (is_own, key, new) in itertools.combinations(group, 2):
+            if is_own:
+                ids = tuple(sorted({origin[run.key] for run in new}))
+                name = f"curve {old_key[1]} of suite {old_key[0]}"
+                found += [Finding(kind, ids, *key, text) for kind, text in _against(old, new, name)]
+    return tuple(found)
+
+
+def _curves(runs: Iterable[Run]) -> Curves:
+    curves: Curves = defaultdict(list)
+    for run in runs:
+        curves[run.suite, run.curve].append(run)
+    return dict(curves)
+
+
+def _value(run: Run, name: str) -> Any:
+    if name in ("t_squared", "reduction", "standardized"):
+        return getattr(run.setup.loss_contract(), name)
+    return getattr(run.setup, name) if hasattr(run.setup, name) else getattr(run, name)
+
+
+def _choices(name: str) -> tuple[str, ...]:
+    column = COLUMNS[name]
+    if name in ("status", "granularity"):
+        return ()
+    return ("true", "false") if column.type is bool else column.spec.choices
+
+
+def _label(name: str, value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if name in EDGES:
+        edges = EDGES[name]
+        return _bins(edges)[bisect.bisect_right(edges, value) - 1]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _bins(edges: Sequence[float]) -> list[str]:
+    """Name the bins between edges.
+
+    >>> _bins((1, 10, 30))
+    ['1 to <10', '10 to <30', '30 and more']
+    """
+    return [f"{low:,} to <{high:,}" for low, high in itertools.pairwise(edges)] + [f"{edges[-1]:,} and more"]
+
+
+def _cells(shipped: Sequence[str], own: Sequence[str], order: Sequence[str] = ()) -> tuple[Cell, ...]:
+    counts = Counter(shipped), Counter(own)
+    names = [name for name in order if name in counts[0] or name in counts[1]]
+    names += sorted({*shipped, *own} - set(names))
+    return tuple(Cell(name, counts[0][name], counts[1][name]) for name in names)
+
+
+def _axis(name: str, shipped: Sequence[Run], own: Sequence[Run]) -> Axis:
+    values = [[_label(name, _value(run, name)) for run in runs] for runs in (shipped, own)]
+    possible = _bins(EDGES[name]) if name in EDGES else list(_choices(name))
+    return Axis(
+        name=name,
+        cells=_cells(values[0], values[1], possible),
+        gaps=tuple(value for value in possible if value not in values[0] and value not in values[1]),
+    )
+
+
+def _by_temperature(runs: Iterable[Run]) -> dict[float, list[Run]]:
+    """Return the finished runs by temperature, 0 without KD."""
+    found: dict[float, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.status == "FINISHED":
+            found[run.key[3]].append(run)
+    return dict(sorted(found.items()))
+
+
+def _mean(runs: Sequence[Run], name: str = "test_accuracy") -> float:
+    return statistics.fmean(getattr(run, name) for run in runs)
+
+
+def _result(run: Run) -> tuple[Any, ...]:
+    return (run.val_accuracy, run.test_accuracy, run.train_accuracy, run.val_loss, run.train_loss)
+
+
+def _mixed(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Say in which column the runs of one curve differ that should not."""
+    first = shared(runs[0])
+    other = next((run for run in runs if shared(run) != first), None)
+    if other is not None:
+        pairs = zip(SHARED, first, shared(other), strict=True)
+        names = [name for (name, _), one, another in pairs if one != another]
+        yield "contradiction", f"A curve must be one setup. Its runs differ in {', '.join(names)}."
+
+
+def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Say what of a curve is hardly the result of honest trainings."""
+    failed = sum(run.status == "FAILED" for run in runs)
+    if failed * 2 > len(runs):
+        yield "implausible", f"{failed} of {len(runs)} runs failed."
+    cells = _by_temperature(runs)
+    with_kd = {t: found for t, found in cells.items() if t}
+    if not with_kd:
+        return
+    finished = [run for found in with_kd.values() for run in found]
+    by_seed: dict[int | None, list[Run]] = defaultdict(list)
+    for run in finished:
+        by_seed[run.seed].append(run)
+    if len(with_kd) >= FEW and all(len(set(map(_result, found))) == 1 for found in by_seed.values()):
+        yield "implausible", "The temperature changes nothing, to the last digit: was it used?"
+    if len(with_kd) >= FEW and all(
+        len(found) > 1 and len(set(map(_result, found))) == 1 for found in with_kd.values()
+    ):
+        yield "implausible", "The seed changes nothing, to the last digit: was it used?"
+    best = max(_mean(found) for found in with_kd.values())
+    if best < CHANCE / (runs[0].n_classes or 10**9):
+        yield "implausible", f"At its best it is worse than guessing: {best:.3f} with {runs[0].n_classes} classes."
+    val, test = _mean(finished, "val_accuracy"), _mean(finished)
+    if abs(val - test) > FAR_APART:
+        yield "implausible", f"Validation and test accuracy lie far apart: {val:.3f} and {test:.3f} on average."
+    means = {t: _mean(found) for t, found in with_kd.items()}
+    for low, mid, high in zip(means, list(means)[1:], list(means)[2:], strict=False):
+        level = (means[low] + means[high]) / 2
+        if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > DENT:
+            yield (
+                "implausible",
+                f"T={mid:g} gives {means[mid]:.3f} between {means[low]:.3f} at T={low:g} and {means[high]:.3f} at "
+                f"T={high:g}.",
+            )
+
+
+def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tuple[str, str]]:
+    """Say where two curves of the same setup are the same runs, or disagree beyond their noise."""
+    known = {(run.key[2:], tuple(measured(run).items())) for run in old}
+    same = sum((run.key[2:], tuple(measured(run).items())) in known for run in new if run.status == "FINISHED")
+    if same:
+        yield "duplicate", f"{same} of its {len(new)} runs are those of {name} under another name."
+        return
+    cells = _by_temperature(old), _by_temperature(new)
+    for t in sorted(cells[0].keys() & cells[1].keys()):
+        pair = [cell[t] for cell in cells]
+        if min(map(len, pair)) < 2:
+            continue
+        variances = [statistics.variance(run.test_accuracy or 0.0 for run in runs) / len(runs) for runs in pair]
+        error = sum(variances) ** 0.5
+        difference = _mean(pair[1]) - _mean(pair[0])
+        if abs(difference) > max(CLEAR, CLEAR_ERRORS * error):
+            what = f"T={t:g}" if t else "no KD"
+            yield (
+                "contradiction",
+                f"With {what}, test accuracy is {difference:+.3f} (± {error:.3f}) against {name}, the same setup.",
+            )

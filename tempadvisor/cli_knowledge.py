@@ -1,0 +1,161 @@
+"""The commands of `tempadvisor knowledge`: the user's own runs, above the shipped corpus."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
+from tempadvisor.errors import KnowledgeError, UsageError
+
+app = typer.Typer(
+    name="knowledge",
+    cls=PlainGroup,
+    epilog="Try: tempadvisor knowledge stats",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--knowledge",
+        metavar="URL",
+        help="Database: sqlite:///FILE or postgresql://USER@SERVER/DATABASE. If not given, TEMPADVISOR_KNOWLEDGE, "
+        "else a file of yours.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def knowledge(context: typer.Context) -> None:
+    """Keep your own runs above the shipped corpus. Nothing is ever uploaded."""
+    if context.invoked_subcommand is None:
+        write(context.get_help())
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge add runs.csv --map acc=test_accuracy")
+def add(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="CSV or JSONL of runs, or sqlite:///study.db of Optuna."),
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="THEIRS=OURS", help="Their column is ours; THEIRS= leaves it out. Repeatable."),
+    ] = None,
+    fixed: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OURS=VALUE", help="What holds for each row of the files. Repeatable."),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add runs, each with its provenance and its loss: all rows of a file, or none."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.holdings import add as add_files
+
+    if not files:
+        raise UsageError("add needs a file: 'tempadvisor knowledge add runs.csv'.", code="nothing_given")
+    added = add_files(files, _pairs("--map", mapping), _pairs("--set", fixed), url)
+    show({"files": added}, as_json, lambda: render.added(added))
+    refused = [one for one in added if one.refused]
+    if refused:
+        if not as_json:
+            print(render.refused(refused), file=sys.stderr)
+        names = ", ".join(one.file for one in refused)
+        raise KnowledgeError(
+            f"{names} must hold only rows that can be taken. Reasons against: "
+            f"{sum(len(one.refused) for one in refused)}, so nothing of it was added. Mend it and add it again.",
+            code="refused_rows",
+        )
+
+
+@app.command("list", cls=PlainCommand, epilog="Example: tempadvisor knowledge list --json")
+def list_imports(url: Url = None, as_json: AsJson = False) -> None:
+    """List what was added: id, file, rows, curves, when."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.store import imports
+
+    found = imports(url)
+    show({"imports": found}, as_json, lambda: render.imports(found))
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge stats")
+def stats(url: Url = None, as_json: AsJson = False) -> None:
+    """Show what the shipped corpus and your own runs cover, and the gaps."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.audit import coverage
+
+    found = coverage(url)
+    show(found, as_json, lambda: render.coverage(found))
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge check || echo look at it")
+def check(url: Url = None, as_json: AsJson = False) -> None:
+    """Look for what cannot be right in your own runs; exit code 1 if there is anything."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.audit import findings
+
+    found = findings(url)
+    show({"findings": found}, as_json, lambda: render.findings(found))
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge remove 1f0c2a9b37")
+def remove(
+    id: Annotated[str | None, typer.Argument(metavar="ID", help="Of an import, as list shows it.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take back what one import brought."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.store import remove as take_back
+
+    if id is None:
+        raise UsageError("remove needs the id of an import: see 'tempadvisor knowledge list'.", code="nothing_given")
+    removed = take_back(id, url)
+    show({"removed": removed}, as_json, lambda: render.removed(removed))
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge export -o mine.csv")
+def export(
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write a file; stdout if not given.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="csv|jsonl|parquet", help="If not given, what FILE ends in.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write your own runs to CSV, JSONL or Parquet."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.holdings import export_file, export_text
+
+    if output is None:
+        if as_json:
+            raise UsageError("--json must come with -o FILE, as stdout holds the runs.", code="contradiction")
+        text = export_text(form or "csv", url)
+        if text:
+            write(text.removesuffix("\n"))
+        return
+    written = export_file(Path(output), form, url)
+    show(written, as_json, lambda: render.exported(written))
+
+
+def _pairs(option: str, words: Any) -> dict[str, str]:
+    """Return the pairs of a repeatable option."""
+    pairs: dict[str, str] = {}
+    for word in words or ():
+        name, separator, value = word.partition("=")
+        if not separator or not name or name in pairs:
+            raise UsageError(f"{option} must be A=B, each A once. Got {word!r}.", code="bad_pair")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,61 @@
+"""What the parts of the command line share: commands that take words as they come, and stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _plain(parameter: Any) -> Any:
+    """Make a parameter take its text or truth value as it comes.
+
+    Typer would import pydantic and build an adapter for every option, given or not, which takes longer than the
+    whole advice; what a value must be is checked where it is used, with the message a config file gets too.
+    """
+
+    def process_value(ctx: typer.Context, value: Any) -> Any:
+        return parameter.callback(ctx, parameter, value) if parameter.callback else value
+
+    parameter.process_value = process_value
+    return parameter
+
+
+class PlainCommand(typer.core.TyperCommand):
+    """A command all of whose options are texts and truth values."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, help included, without Typer's coercion."""
+        return [_plain(parameter) for parameter in super().get_params(ctx)]
+
+
+class PlainGroup(typer.core.TyperGroup):
+    """A group all of whose options are texts and truth values."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, help included, without Typer's coercion."""
+        return [_plain(parameter) for parameter in super().get_params(ctx)]
+
+
+def show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
+    """Print a record on stdout, as JSON or laid out for people."""
+    if as_json:
+        from tempadvisor.documents import to_json
+
+        write(to_json(record))
+    else:
+        write(layout())
+
+
+def write(text: str) -> None:
+    """Print on stdout now; a reader that has gone (`| head`) is no failure."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit

@@ -1,0 +1,174 @@
+"""What is known in runs: the shipped corpus, which nothing here changes, and above it what the user has added.
+
+Whoever learns from runs asks here. The database is opened only where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tempadvisor.documents import write_text
+from tempadvisor.errors import InputError, KnowledgeError, UsageError
+from tempadvisor.evidence import profiles_path, write_profiles
+from tempadvisor.imports import COLUMNS, Refusal, read_file, values_of
+from tempadvisor.location import place_of
+from tempadvisor.records import TeacherProfile
+from tempadvisor.resources import knowledge_path
+from tempadvisor.runs import SCHEMA, Run, read_runs, to_row
+
+if TYPE_CHECKING:
+    from tempadvisor.store import Added
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exported:
+    """The file that was written, and how many runs it holds."""
+
+    file: str
+    rows: int
+
+
+def shipped_runs(suites: Iterable[str | None] | None = None) -> tuple[Run, ...]:
+    """Return the runs of the shipped corpus, of some suites if they are named; never those of a frozen source."""
+    files = [path for path in sorted(knowledge_path("runs").glob("*.csv")) if not path.name.startswith("frozen")]
+    wanted = None if suites is None else set(suites)
+    return tuple(run for path in files if wanted is None or path.stem in wanted for run in read_runs(path))
+
+
+def own_runs(url: str | None = None) -> tuple[tuple[Run, ...], dict[str, TeacherProfile]]:
+    """Return the user's own runs, sorted by key, and their teachers' profiles by curve; empty where there are none.
+
+    Args:
+        url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
+
+    Raises:
+        KnowledgeError: the database cannot be read, or holds rows that are no runs.
+    """
+    place = place_of(url)
+    if not place.exists:
+        return (), {}
+    from tempadvisor.store import stored
+
+    held = stored(url)
+    if held.broken:
+        raise KnowledgeError(
+            f"{place} must hold runs only. {len(held.broken)} rows are none, the first: {held.broken[0][1]} "
+            "See tempadvisor knowledge check.",
+            code="bad_rows",
+        )
+    return tuple(run for _, run in held.runs), dict(held.profiles)
+
+
+def add(
+    files: Sequence[str], mapping: Mapping[str, str], fixed: Mapping[str, str], url: str | None = None
+) -> tuple[Added, ...]:
+    """Add files of runs to the user's own, each of them whole or not at all.
+
+    Args:
+        files: CSV and JSONL files, and URLs of Optuna storages.
+        mapping: their columns, each with the one of ours that it is.
+        fixed: what the columns of ours hold that the files do not have.
+        url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
+
+    Returns:
+        What became of each file, in order; one that cannot be read is refused like one with bad rows.
+
+    Raises:
+        UsageError: mapping or fixed name a column that is none of ours.
+        KnowledgeError: the database cannot be written to; the file at hand is not in it, those before it are.
+    """
+    from tempadvisor.store import Added, take
+
+    added = []
+    for name in files:
+        try:
+            reading = read_file(name, mapping, fixed)
+        except InputError as error:
+            added.append(Added(name, None, 0, 0, 0, (), (Refusal(name, None, None, str(error)),)))
+            continue
+        shipped = {run.key: run for run in shipped_runs({run.suite for run in reading.runs.values()})}
+        added.append(take(reading, shipped, url))
+    return tuple(added)
+
+
+def export_text(form: str = "csv", url: str | None = None) -> str:
+    """Return the user's own runs as CSV, with the columns of `bench`, or as JSONL, which leaves out what is unknown.
+
+    Raises:
+        UsageError: the format is another.
+    """
+    if form not in FORMATS[:2]:
+        hint = "Add -o FILE." if form == "parquet" else ""
+        raise UsageError(f"--format must be csv or jsonl on stdout. Got {form!r}. {hint}", code="bad_format")
+    return _text(form, own_runs(url)[0])
+
+
+def export_file(output: Path, form: str | None = None, url: str | None = None) -> Exported:
+    """Write the user's own runs to a file, whole or not at all; beside a CSV file, their teachers' profiles.
+
+    Args:
+        output: the file.
+        form: csv, jsonl or parquet; what the file's name ends in if not given.
+        url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
+
+    Raises:
+        UsageError: the format is another.
+        InputError: the file cannot be written.
+        KnowledgeError: Parquet without pyarrow, or the database cannot be read.
+    """
+    form = form or output.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}. Got {form!r}.", code="bad_format")
+    runs, profiles = own_runs(url)
+    if form == "parquet":
+        _write_parquet(runs, output)
+    else:
+        write_text(output, _text(form, runs))
+    if form == "csv" and profiles:
+        write_profiles(profiles_path(output), profiles)
+    return Exported(str(output), len(runs))
+
+
+def _text(form: str, runs: Iterable[Run]) -> str:
+    return (
+        _csv(runs)
+        if form == "csv"
+        else "".join(f"{json.dumps({'schema': SCHEMA, **values_of(run)})}\n" for run in runs)
+    )
+
+
+def _csv(runs: Iterable[Run]) -> str:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["schema", *COLUMNS])
+    table.writerows(map(to_row, runs))
+    return text.getvalue()
+
+
+def _write_parquet(runs: Iterable[Run], output: Path) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise KnowledgeError(
+            "Parquet needs pyarrow. It is not installed. Run pip install 'tempadvisor[parquet]'.", code="no_parquet"
+        ) from None
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    schema = pa.schema([(name, kinds[column.type]) for name, column in COLUMNS.items()])
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        parquet.write_table(pa.Table.from_pylist([values_of(run) for run in runs], schema=schema), temporary)
+        temporary.replace(output)
+    except OSError as error:
+        raise InputError(f"{output} must be a file that can be written. {error}.", code="unwritable") from None
+    finally:
+        temporary.unlink(missing_ok=True)

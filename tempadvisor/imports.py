@@ -1,0 +1,349 @@
+"""Read other people's runs as ours: a file's rows become `Run` records, or every reason why not is told.
+
+A CSV or JSONL file may name its columns as it likes: a mapping says which of ours they are. What a row must tell is
+where it comes from and which loss its temperature holds for. Where rows are kept is the business of `store.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tempadvisor.errors import InputError, KnowledgeError, TempAdvisorError, UsageError, did_you_mean
+from tempadvisor.evidence import profiles_path, read_profiles
+from tempadvisor.fields import MOST, columns, problem
+from tempadvisor.records import SETUP_COLUMNS, TeacherProfile, TrainingSetup
+from tempadvisor.runs import RUN_COLUMNS, SCHEMA, Key, Run
+
+COLUMNS = {column.name: column for column in RUN_COLUMNS}
+# What every row must tell, and why; a suite's own files have it by construction.
+PROVENANCE = {
+    "source": "advice is scored on data sources that it has not seen",
+    "dataset": "curves of one data set are compared",
+    "teacher": "curves of one teacher are compared",
+    "seed": "temperatures are compared within a seed",
+}
+LOSS = {
+    "kd_weight": "a temperature holds for one weight of the KD term",
+    "t_squared": "a temperature holds with the factor T^2 or without",
+}
+BOOKKEEPING = (
+    "train_seconds",
+    "device",
+    "versions",
+    "commit",
+    "time",
+)  # two runs may differ in these and be the same
+LONGEST_NAME = 200
+ALIKE = 0.76  # names of columns that are hardly two things: test_acc, optimiser
+Row = tuple[int, dict[str, Any] | str]  # its number in the file; its values, or what is wrong with it as a whole
+
+_SETUP = tuple((column.name, column.type) for column in SETUP_COLUMNS)
+_OWN = tuple((column.name, column.type) for column in columns(Run))
+_NAMES = tuple(COLUMNS)
+_PLACES = tuple((name, name in {own for own, _ in _OWN}) for name in _NAMES)
+_KEY = ("suite", "curve", "seed", "temperature")
+_ASIDE = {*_KEY, *BOOKKEEPING}
+# What all seeds and temperatures of a curve share, and whether the run itself has it or its setup.
+SHARED = tuple((name, own) for name, own in _PLACES[: _NAMES.index("status")] if name not in _KEY)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why a file is not taken. Rows count as the file does: a CSV's header is row 1."""
+
+    file: str
+    row: int | None
+    column: str | None
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """Hold what a file says: its runs by row and their teachers' profiles by curve, or why it is refused."""
+
+    file: str
+    runs: Mapping[int, Run]
+    profiles: Mapping[str, TeacherProfile]
+    ignored: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+
+class Maker:
+    """Make runs of plain values; a setup that rows share is checked and kept once."""
+
+    def __init__(self) -> None:
+        self._setups: dict[Any, TrainingSetup] = {}
+        self._curves: dict[Any, str] = {}
+
+    def __call__(self, values: Mapping[str, Any]) -> Run:
+        """Return the run of values by column, texts read as the column's type.
+
+        Raises:
+            TempAdvisorError: they make no run.
+        """
+        raw = tuple(values.get(name) for name, _ in _SETUP)
+        if any(isinstance(value, (list, dict)) for value in raw):
+            raise KnowledgeError("a setup must be made of single values.", code="bad_run")
+        same = (raw, tuple(map(type, raw)))
+        setup = self._setups.get(same)
+        if setup is None:
+            given = {name: typed(kind, value) for (name, kind), value in zip(_SETUP, raw, strict=True)}
+            setup = self._setups[same] = TrainingSetup(**given)
+        own = {name: typed(kind, values[name]) for name, kind in _OWN if name in values}
+        if own.get("status") is None and own.get("error") is None:
+            own["status"] = "FINISHED"
+        own["suite"] = own.get("suite") or "own"
+        if own.get("curve") is None:
+            own["curve"] = "unnamed"  # until the other values are known to be sound
+            run = Run(setup=setup, **own)
+            about = shared(run)
+            if about not in self._curves:
+                self._curves[about] = curve_name(run)
+            own["curve"] = self._curves[about]
+        return Run(setup=setup, **own)
+
+
+def shared(run: Run) -> tuple[Any, ...]:
+    """Return what all seeds and temperatures of a curve share, in the order of `SHARED`."""
+    return tuple(getattr(run if own else run.setup, name) for name, own in SHARED)
+
+
+def curve_name(run: Run) -> str:
+    """Return a name for the curve that a run is of, made of everything that its seeds and temperatures share."""
+    known = [(name, value) for (name, _), value in zip(SHARED, shared(run), strict=True) if value is not None]
+    return f"{(run.source or '')[:100]}-{hashlib.sha256(json.dumps(sorted(known)).encode()).hexdigest()[:8]}"
+
+
+def values_of(run: Run) -> dict[str, Any]:
+    """Return the known values of a run by column, in the order of the columns."""
+    every = ((name, getattr(run if own else run.setup, name)) for name, own in _PLACES)
+    return {name: value for name, value in every if value is not None}
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Return what two runs of one key must agree in: all but the key and what is noted beside the result."""
+    return {name: value for name, value in values_of(run).items() if name not in _ASIDE}
+
+
+def typed(kind: type, value: Any) -> Any:
+    """Return a value as a column's type where it can be read so, and as it is where not.
+
+    >>> typed(int, "5.0"), typed(bool, "True"), typed(float, "1e-3"), typed(float, ""), typed(int, "many")
+    (5, True, 0.001, None, 'many')
+    """
+    if value is None or value == "":
+        return None
+    if kind is bool:
+        return {"true": True, "false": False, "1": True, "0": False}.get(str(value).lower(), value)
+    if kind is str or isinstance(value, bool):
+        return value
+    try:
+        number = value if isinstance(value, (int, float)) else float(value)
+        if kind is int and isinstance(value, str) and value.isdecimal():
+            return int(value)
+        if kind is int and isinstance(number, float):
+            return int(number) if number.is_integer() and abs(number) <= MOST else value
+        return float(number) if kind is float and abs(number) <= MOST else number
+    except (ValueError, TypeError):
+        return value
+
+
+def read_file(name: str, mapping: Mapping[str, str], fixed: Mapping[str, str]) -> Reading:
+    """Read a file of runs, with all that is wrong with it.
+
+    Args:
+        name: a .csv or .jsonl file, or the URL of an Optuna storage (see `trials.py`).
+        mapping: the file's columns by name, each with ours, or with "" to leave it out.
+        fixed: values of our columns that hold for each row.
+
+    Raises:
+        InputError: the file cannot be read at all.
+        UsageError: mapping or fixed name a column that is none of ours.
+    """
+    for option, names in (("--map", [ours for ours in mapping.values() if ours]), ("--set", list(fixed))):
+        for ours in names:
+            if ours not in COLUMNS:
+                raise UsageError(
+                    f"{option} must name a column of a run. Got {ours!r}. {did_you_mean(ours, COLUMNS)}",
+                    code="unknown_column",
+                )
+    seen: dict[str, None] = {}
+    runs: dict[int, Run] = {}
+    first: dict[Key, int] = {}
+    refused: list[Refusal] = []
+    make = Maker()
+    for number, values in _rows(name):
+        if isinstance(values, str):
+            refused.append(Refusal(name, number, None, values))
+            continue
+        seen.update(dict.fromkeys(values))
+        told = {mapping.get(theirs, theirs): value for theirs, value in values.items()} | dict(fixed)
+        schema = told.pop("schema", None)
+        needed = PROVENANCE if schema is not None else {**PROVENANCE, **LOSS}
+        problems: list[tuple[str | None, str]] = [
+            (column, f"{column} must be given: {why}. Got none.")
+            for column, why in needed.items()
+            if told.get(column) in (None, "")
+        ]
+        if schema is not None and str(schema) != str(SCHEMA):
+            problems.append(("schema", f"schema must be {SCHEMA}. Got {str(schema)[:40]!r}."))
+        if not problems:
+            try:
+                run = make(told)
+                problems = _unfit(run)
+                twin = first.setdefault(run.key, number)
+                if twin == number:
+                    runs[number] = run
+                elif twin in runs and measured(runs[twin]) != measured(run):
+                    problems.append(
+                        (None, f"suite, curve, seed and temperature must be unique. Row {twin} has them.")
+                    )
+            except TempAdvisorError as error:
+                problems = [(None, str(error))]
+        if problems:
+            refused += [Refusal(name, number, column, reason) for column, reason in _told(told, problems)]
+    refused, ignored = _about_columns(name, refused, seen, mapping, fixed)
+    profiles: Mapping[str, TeacherProfile] = {}
+    if name.lower().endswith(".csv"):
+        try:
+            profiles = read_profiles(profiles_path(Path(name)))
+        except (KnowledgeError, OSError, UnicodeDecodeError) as error:
+            refused.append(Refusal(name, None, None, str(error)))
+    if not runs and not refused:
+        refused.append(Refusal(name, None, None, "It must hold at least one run. Got none."))
+    return Reading(name, {} if refused else runs, profiles, ignored, tuple(refused))
+
+
+def _told(values: Mapping[str, Any], problems: list[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
+    """Return the problems of a row column by column, where single values are wrong."""
+    single: list[tuple[str | None, str]] = []
+    for name, column in COLUMNS.items():
+        found = problem(column, typed(column.type, values.get(name)))
+        if found:
+            single.append((name, found))
+    missing = [(column, reason) for column, reason in problems if column is not None]
+    if single or missing:
+        return missing + single
+    return [(word if (word := reason.split(" ")[0]) in COLUMNS else None, reason) for _, reason in problems]
+
+
+def _unfit(run: Run) -> list[tuple[str | None, str]]:
+    """Return what no database takes: texts that are none, names without end."""
+    found: list[tuple[str | None, str]] = []
+    for name, value in values_of(run).items():
+        if isinstance(value, str) and not value.isascii() and value.encode(errors="replace").decode() != value:
+            found.append((name, f"{name} must be text in Unicode. Got half a character."))
+        elif isinstance(value, str) and "\0" in value:
+            found.append((name, f"{name} must be text. Got a null character in it."))
+        elif name in ("suite", "curve") and len(value) > LONGEST_NAME:
+            found.append((name, f"{name} must be at most {LONGEST_NAME} characters long. Got {len(value)}."))
+    return found
+
+
+def _about_columns(
+    file: str,
+    refused: list[Refusal],
+    seen: Mapping[str, None],
+    mapping: Mapping[str, str],
+    fixed: Mapping[str, str],
+) -> tuple[list[Refusal], tuple[str, ...]]:
+    """Return the refusals, those of whole columns told once and first, and the columns that are left out."""
+    ours = [mapping.get(theirs, theirs) for theirs in seen]
+    lacking = {c for c in (*PROVENANCE, *LOSS) if c not in ours and c not in fixed}
+    whole: dict[str, Refusal] = {}
+    rest = []
+    for one in refused:
+        if one.column in lacking:
+            whole.setdefault(str(one.column), dataclasses.replace(one, row=None))
+        else:
+            rest.append(one)
+    about = list(whole.values())
+    if seen and "schema" not in seen and "temperature" not in (*ours, *fixed):
+        reason = "temperature must be a column, empty where a student was trained without KD. Got none."
+        about, rest = [Refusal(file, None, "temperature", reason), *about], []
+    for theirs in mapping:
+        if theirs not in seen and seen:
+            hint = did_you_mean(theirs, seen)
+            about.append(Refusal(file, None, theirs, f"--map must name a column of the file. {hint}"))
+    for name in dict.fromkeys(ours):
+        if name in COLUMNS and ours.count(name) + (name in fixed) > 1:
+            reason = f"{name} must be told once. Got it twice; leave one out with --map COLUMN= ."
+            about.append(Refusal(file, None, name, reason))
+    ignored = []
+    for theirs in seen:
+        if theirs in mapping or theirs in COLUMNS or theirs == "schema":
+            continue
+        near = difflib.get_close_matches(theirs.lower(), COLUMNS.keys() - {*ours, *fixed}, n=1, cutoff=ALIKE)
+        if near:
+            reason = (
+                f"{theirs!r} is no column of a run. Say --map {theirs}={near[0]}, or --map {theirs}= if it is not."
+            )
+            about.append(Refusal(file, None, theirs, reason))
+        else:
+            ignored.append(theirs)
+    return about + rest, tuple(ignored)
+
+
+def _rows(name: str) -> Iterator[Row]:
+    """Return the rows of a file, read as they are needed."""
+    if "://" in name:
+        from tempadvisor.trials import read_trials
+
+        return read_trials(name)
+    path = Path(name)
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+    if path.suffix.lower() not in readers:
+        raise InputError(
+            f"{name} must be a .csv or .jsonl file or the URL of an Optuna storage. "
+            f"Got {path.suffix or 'no suffix'!r}. Rename it to what it is.",
+            code="bad_file",
+        )
+    return _read(path, readers[path.suffix.lower()])
+
+
+def _read(path: Path, reader: Any) -> Iterator[Row]:
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(
+                f"{path} must be a regular file. Got a pipe or device. Check the path.", code="unreadable"
+            )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from reader(file)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path} must be a readable text file of runs. {reason}. Mend it.", code="unreadable"
+        ) from None
+
+
+def _csv_rows(file: Any) -> Iterator[Row]:
+    lines = csv.reader(file, strict=True)
+    header = next(lines, [])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        yield 1, f"{', '.join(map(repr, twice))} must head one column. It heads several."
+        return
+    for number, cells in enumerate(lines, start=2):
+        if len(cells) == len(header):
+            yield number, dict(zip(header, cells, strict=True))
+        elif cells:
+            yield number, f"A row must have {len(header)} cells as the header. Got {len(cells)}."
+
+
+def _json_rows(file: Any) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, f"A line must be one JSON object. {str(error)[:100]}."
+            continue
+        yield number, values if isinstance(values, dict) else "A line must be one JSON object. Got something else."

@@ -1,0 +1,123 @@
+"""How what is known in runs looks in a terminal: plain text in columns. Everything here returns; the CLI prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tempadvisor.audit import Cell, Coverage, Finding
+from tempadvisor.errors import one_line
+from tempadvisor.holdings import Exported
+from tempadvisor.store import Added, Import
+
+SHOWN = 50  # refused rows; --json has all of them
+NAMED = 12  # columns of a file that are left out
+
+
+def added(files: Iterable[Added]) -> str:
+    """Say what became of each file."""
+    lines = []
+    for one in files:
+        file = one_line(one.file)
+        if one.refused:
+            lines.append(f"{file}: nothing added")
+            continue
+        known = f", {one.known:,} known already" if one.known else ""
+        profiles = f", {_many(one.profiles, 'teacher profile')}" if one.profiles else ""
+        new = one.imported
+        brought = f"{_many(new.rows, 'run')} of {_many(new.curves, 'temperature curve')}" if new else "no new runs"
+        lines.append(f"{file}: {brought} added{known}{profiles}{f', import {new.id}' if new else ''}")
+        if one.ignored:
+            more = f" and {len(one.ignored) - NAMED} more" if len(one.ignored) > NAMED else ""
+            names = one_line(", ".join(one.ignored[:NAMED]))
+            lines.append(f"  left out, as no columns of a run: {names}{more}")
+    return "\n".join(lines)
+
+
+def refused(files: Iterable[Added]) -> str:
+    """List why rows are refused, one reason a line."""
+    reasons = [reason for one in files for reason in one.refused]
+    lines = []
+    for reason in reasons[:SHOWN]:
+        row = "" if reason.row is None else f" row {reason.row}"
+        lines.append(one_line(f"{reason.file}{row}: {reason.reason}"))
+    if len(reasons) > SHOWN:
+        lines.append(f"{len(reasons) - SHOWN} more with --json")
+    return "\n".join(lines)
+
+
+def imports(found: Sequence[Import]) -> str:
+    """List imports, oldest first."""
+    if not found:
+        return "No runs of your own yet.\nNext: tempadvisor knowledge add runs.csv"
+    rows = [(one.id, one_line(one.file), f"{one.rows:,}", f"{one.curves:,}", one.added) for one in found]
+    return _table([("id", "file", "rows", "curves", "added"), *rows])
+
+
+def removed(one: Import) -> str:
+    """Say what an import took with it."""
+    return f"{_many(one.rows, 'run')} of {one_line(one.file)} removed, import {one.id}"
+
+
+def exported(written: Exported) -> str:
+    """Say what was written."""
+    return f"{_many(written.rows, 'run')}: {one_line(written.file)}"
+
+
+def coverage(found: Coverage) -> str:
+    """Lay out what runs cover: curves by value of each axis, and what no curve has."""
+    counts = [("runs", found.runs), ("temperature curves", found.curves), ("complete ones", found.complete)]
+    parts = [
+        _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
+        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds; the advice learns from these.",
+    ]
+    cells = [("source", found.sources), ("temperature", found.temperatures)]
+    cells += [(axis.name, axis.cells) for axis in found.axes]
+    gaps = {axis.name: axis.gaps for axis in found.axes}
+    for name, values in cells:
+        lines = [f"{name} (curves)", *(f"  {line}" for line in _table(_counts(values)).splitlines())]
+        if gaps.get(name):
+            lines.append(f"  none: {', '.join(gaps[name])}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """List what cannot be right."""
+    if not found:
+        return "Nothing wrong with the schema, no duplicates, no implausible temperature curves, no contradictions."
+    lines = []
+    for one in found:
+        where = f" suite {one.suite}, curve {one.curve}" if one.curve else ""
+        origin = f" (import {', '.join(one.imports)})" if one.imports else ""
+        lines.append(one_line(f"{one.kind}:{where}{origin}: {one.text}"))
+    return "\n".join([*lines, f"{_many(len(found), 'finding')}. Next: tempadvisor knowledge remove ID"])
+
+
+def _counts(cells: Iterable[Cell]) -> list[tuple[str, str, str]]:
+    rows = [(one_line(cell.value), f"{cell.shipped:,}", f"{cell.own:,}") for cell in cells]
+    return [("", "shipped", "own"), *rows]
+
+
+def _many(n: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> _many(1, "run"), _many(2000, "run")
+    ('1 run', '2,000 runs')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows in columns, numbers to the right.
+
+    >>> print(_table([("", "own"), ("sgd", "5")]))
+         own
+    sgd    5
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def cell(text: str, i: int) -> str:
+        is_number = all(row[i].replace(",", "").isdecimal() for row in rows[1:])
+        return text.rjust(widths[i]) if is_number else text.ljust(widths[i])
+
+    return "\n".join("  ".join(cell(text, i) for i, text in enumerate(row)).rstrip() for row in rows)
