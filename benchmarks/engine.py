@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tempadvisor.bench import run_suite
 from tempadvisor.curves import TEMPERATURES
-from tempadvisor.distill import learning_rate, train
+from tempadvisor.distill import batches, kd_loss, learning_rate, make_optimizer
 from tempadvisor.material import samples_of, student_of, views_of
 from tempadvisor.models import build
 from tempadvisor.runs import read_runs
@@ -106,7 +106,7 @@ PERCEPTRONS = Grid(
     n_test=397,
     epochs=40,
     augmentation="none",
-    jobs=1,
+    jobs=2,
     timed=(None, *TEMPERATURES),
     bounds={"usual": 10, "tidy": 5},
 )
@@ -210,10 +210,25 @@ def usual(
 
 
 def tidy(curve: Curve, cell: Cell) -> nn.Module:
-    """Train a student over tensors and cached logits."""
-    student = student_of(curve, samples_of(curve), cell[1])
-    train(student, views_of(curve)[0], curve.setup, cell[0], seed=cell[1])
-    return student
+    """Train a student over tensors and cached logits: the loop of `distill.train` as one writes it, with autograd."""
+    (temperature, seed), setup = cell, curve.setup
+    student, views = student_of(curve, samples_of(curve), seed), views_of(curve)[0]
+    assert views.teacher_logits is not None
+    optimizer = make_optimizer(list(student.parameters()), setup)
+    order = batches(views.images.shape[1], setup.batch_size or 1, setup.epochs or 1, seed)
+    per_epoch = len(order) // (setup.epochs or 1)
+    for step, rows in enumerate(order):
+        view = (step // per_epoch + seed) % len(views.images)
+        optimizer.param_groups[0]["lr"] = learning_rate(step, len(order), setup)
+        logits, targets = student(views.images[view, rows]), views.targets[view, rows]
+        if temperature is None:
+            loss = cross_entropy(logits, targets)
+        else:
+            loss = kd_loss(logits, views.teacher_logits[view, rows], targets, temperature, setup.loss_contract())
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return student.eval()
 
 
 def best(ways: list[Way]) -> Way:
@@ -293,7 +308,7 @@ def measure(grid: Grid, folder: Path) -> list[Row]:
         average = float(np.mean(list(accuracy.values())))
         rows.append(Row(grid.what, way, seconds, seconds / fast, grid.bounds.get(way), average, mean, error, detail))
     mine = float(np.mean([reached[t, s] for t in grid.timed for s in range(SEEDS)]))
-    where = "1 process of 1 thread" if grid.jobs == 1 else f"{grid.jobs} processes of 1 thread"
+    where = f"--jobs {grid.jobs}"
     return [*rows, Row(grid.what, "engine", fast, 1.0, None, mine, 0.0, 0.0, where)]
 
 

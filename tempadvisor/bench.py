@@ -54,6 +54,7 @@ from tempadvisor.suites import Curve, Suite, read_suite
 if TYPE_CHECKING:
     from distributed import Client
 
+FEW = 2  # jobs for each of the cores, for which it is not worth starting processes
 WEIGHTS_AT_ONCE = 400_000  # of all students in one batch: more no longer fits the processor's cache
 
 
@@ -90,7 +91,7 @@ def run_suite(
     Args:
         path: the suite, see `suites.py`.
         out: CSV file of runs; it must not exist unless `resume`.
-        jobs: processes, each with one thread; on a GPU threads.
+        jobs: processes, each with one thread; threads of one process on a GPU, or where there is little to do.
         scheduler: address of a Dask scheduler; students are trained by its workers, teachers here.
         resume: keep the runs that `out` has and do the others.
         dry_run: train nothing; the minutes are extrapolated from a few steps of each kind of student.
@@ -157,7 +158,7 @@ def _profile_teachers(suite: Suite, names: set[str], path: Path) -> None:
 
 def _results(todo: list[Job], jobs: int, client: Client | None) -> Iterator[list[Run]]:
     on_gpu = device().type == "cuda"
-    if client is None and (jobs == 1 or on_gpu):
+    if client is None and (on_gpu or jobs == 1 or len(todo) <= FEW * jobs):
         yield from map(run_job, todo) if jobs == 1 else _shared(todo, jobs, None)
         return
     from joblib import Parallel, delayed
