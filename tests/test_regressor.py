@@ -1,0 +1,136 @@
+"""Learned response curves: a made corpus with a known law is recovered, whatever the way of learning."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regrets
+from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
+from tempadvisor.features import VECTOR, vector
+from tempadvisor.profiling import profile
+from tempadvisor.records import LossContract, TrainingSetup
+from tempadvisor.regressor import CANDIDATES, KINDS, draw, fill, lessons, row_of
+from tempadvisor.rivals import macro
+from tempadvisor.runs import Run
+
+SOURCES = ("a", "b", "c", "d")
+ANY = CANDIDATES[0]
+
+
+@functools.cache
+def teacher(octaves: int):
+    """A teacher whose logits are 2 ** octaves times those of the teacher of 0."""
+    logits = 2.0**octaves * np.random.default_rng(0).standard_normal((100, 10))
+    return profile(logits, name="made", logits_from="train", read_all=True)
+
+
+def made(source: str, octaves: int, number: int, noise: float = 0.001) -> Curve:
+    """A curve whose best temperature is 2 ** (2 + octaves); a factor of 2 away from it costs half a point."""
+    rng = np.random.default_rng([number, octaves + 10])
+    gain = 0.03 - 0.005 * (LOG_T - 2 - octaves) ** 2
+    without = 0.7 + 0.01 * rng.standard_normal(8)
+    setup = TrainingSetup(
+        optimizer="sgd", lr=0.05, epochs=10 + number, batch_size=32, n_train=320, kd_weight=0.9, student="mlp-64",
+        student_params=1000, teacher_params=5000, student_init="random", augmentation="none", label_noise=0.0,
+        teacher_origin="scratch", teacher_augmentation="none", teacher_label_smoothing=0.0, t_squared=True,
+    )  # fmt: skip
+    run = Run(
+        suite="made", curve=f"{source}{octaves}{number}", seed=0, source=source, dataset=source, teacher="t",
+        teacher_hash=f"{source}{octaves}", setup=setup, n_classes=10, status="FINISHED", val_accuracy=0.7,
+        test_accuracy=0.7,
+    )  # fmt: skip
+    parts = [without[:, None] + gain + noise * rng.standard_normal((8, 10)) for _ in range(2)]
+    return Curve(
+        run=run, profile=teacher(octaves), without=without, accuracy=parts[0], val_without=without,
+        val_accuracy=parts[1], fit=np.zeros(11), n_failed=0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[Curve]:
+    return [made(source, octaves, number) for source in SOURCES for octaves in (-1, 0, 1, 2) for number in (0, 1, 2)]
+
+
+def test_the_vector_has_one_number_a_name_and_nan_where_nothing_is_known():
+    known = vector(teacher(0), made("a", 0, 0).run.setup, LossContract())
+    assert known.shape == (len(VECTOR),)
+    assert np.isfinite(known).all()
+    unknown = dict(zip(VECTOR, vector(None, TrainingSetup(), LossContract()), strict=True))
+    assert {name for name, value in unknown.items() if np.isfinite(value)} == {"t_squared", "log2_soft_odds"}
+
+
+def test_steps_are_epochs_times_whole_batches():
+    setup = TrainingSetup(epochs=10, n_train=100, batch_size=32)
+    assert dict(zip(VECTOR, vector(None, setup, LossContract()), strict=True))["log2_steps"] == pytest.approx(
+        np.log2(30)
+    )
+
+
+def test_what_is_unknown_is_drawn_from_every_setup_and_what_is_known_stays():
+    drawn = fill(np.array([1.0, np.nan]), np.array([[5.0, 7.0], [6.0, 8.0]]))
+    np.testing.assert_array_equal(drawn, [[1.0, 7.0], [1.0, 8.0]])
+    np.testing.assert_array_equal(fill(np.array([1.0, 2.0]), np.zeros((3, 2))), [[1.0, 2.0]])
+
+
+def test_drawn_curves_stand_for_their_mixture():
+    gain = np.array([np.zeros(10), np.ones(10)])
+    assert draw(gain, np.array([1.0, 3.0])).mean() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda c: f"{c[0]}-{c[1]:g}")
+def test_a_model_finds_the_law_on_a_source_it_has_not_seen(corpus, candidate):
+    kind, setting = candidate
+    learned = lessons([curve for curve in corpus if curve.run.source != "d"])
+    model = KINDS[kind].fit(learned, setting)
+    found = {}
+    for octaves in (-1, 2):
+        answer = KINDS[kind].curves(model, fill(row_of(made("d", octaves, 1)), learned.features))
+        assert answer.shape[1] == len(TEMPERATURES)
+        found[octaves] = TEMPERATURES[int(answer.mean(0).argmax())]
+    if candidate == ANY:
+        assert found[-1] == found[2]  # the same for all
+    else:
+        assert found[-1] <= 3 < 12 <= found[2]
+
+
+def test_an_unknown_teacher_is_answered_by_a_wider_mixture(corpus):
+    learned = lessons(corpus)
+    kind, setting = "forest", 3
+    model = KINDS[kind].fit(learned, setting)
+    row = row_of(made("d", 2, 1))
+    blind = row.copy()
+    blind[[list(VECTOR).index(name) for name in ("log2_softness", "entropy_share", "log2_logit_std")]] = np.nan
+    spread = [KINDS[kind].curves(model, fill(r, learned.features)).std(0).mean() for r in (row, blind)]
+    assert spread[1] > 1.5 * spread[0]
+
+
+def test_advice_beats_the_best_fixed_temperature_where_there_is_a_law(corpus):
+    found = evaluate([curve for curve in corpus if curve.run.source != "d"])
+    sources = [case.source for case in found.cases]
+    lost = {score.name: macro(score.regret, sources) for score in found.scores}
+    assert lost["advice"] < 0.3 * lost["best fixed T"]
+    assert abs(lost["perfect advisor"]) < 0.0005
+    low, high = bootstrap(found, next(score.regret for score in found.scores if score.name == "best fixed T"))
+    assert low <= lost["best fixed T"] <= high
+    assert found.verdicts.covers_best.mean() > 0.8
+
+
+def test_without_a_law_the_answers_lie_within_an_octave():
+    curves = [made(source, 0, number, noise=0.01) for source in SOURCES for number in range(4)]
+    choice = choose(cases_of(curves))
+    learned = lessons(curves)
+    model = KINDS[choice.kind].fit(learned, choice.setting)
+    rows = [fill(row_of(curve), learned.features) for curve in curves]
+    best = [TEMPERATURES[int(KINDS[choice.kind].curves(model, row).mean(0).argmax())] for row in rows]
+    assert max(best) / min(best) <= 2
+
+
+def test_regret_floor_and_oracle_vanish_without_noise():
+    accuracy = made("a", 0, 0, noise=0.0).accuracy
+    rng = np.random.default_rng(0)
+    np.testing.assert_allclose(regrets(accuracy, rng), 0.005 * (LOG_T - 2) ** 2, atol=1e-9)
+    assert floor(accuracy, rng) == pytest.approx(0, abs=1e-9)
+    assert oracle(accuracy, rng) == pytest.approx(0, abs=1e-9)
