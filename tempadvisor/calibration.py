@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tempadvisor.curves import LOG_T, TEMPERATURES
-from tempadvisor.response import Response
+from tempadvisor.response import GRID, LOG_GRID, Response
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +38,9 @@ class Calibration(NamedTuple):
 
 def at(temperatures: Array, gain: Array) -> Response:
     """Return curves given at the temperatures of the corpus (S, 10) as a response at others; flat beyond."""
-    places = np.interp(np.log2(temperatures), LOG_T, np.arange(len(LOG_T)))
+    places = np.interp(np.log2(temperatures), LOG_GRID, np.arange(len(LOG_GRID)))
     low = places.astype(int)
-    high = np.minimum(low + 1, len(LOG_T) - 1)
+    high = np.minimum(low + 1, len(LOG_GRID) - 1)
     return Response(temperatures, gain[:, low] + (places - low) * (gain[:, high] - gain[:, low]))
 
 
@@ -56,7 +55,7 @@ def blend(rules: Response, learned: Response, share: float) -> Response:
 def interval_of(answer: Response, tolerance: float) -> tuple[float, float]:
     """Return the near-optimal interval, within the temperatures that were measured."""
     low, high = answer.interval(tolerance)
-    return max(low, TEMPERATURES[0]), max(high, TEMPERATURES[0])
+    return max(low, GRID[0]), max(high, GRID[0])
 
 
 def ci90_of(answer: Response, calibration: Calibration) -> tuple[float, float]:
@@ -70,7 +69,7 @@ def ci90_of(answer: Response, calibration: Calibration) -> tuple[float, float]:
 def best_temperatures(answer: Response) -> Array:
     """Return each curve's own best temperature, (S,)."""
     best: Array = answer.temperatures[np.argmax(answer.gain, axis=1)]
-    return np.maximum(best, TEMPERATURES[0])
+    return np.maximum(best, GRID[0])
 
 
 def chance_of_harm(answer: Response, temperature: float) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from tempadvisor.errors import UsageError
 from tempadvisor.evidence import profiles_path, read_profiles
 from tempadvisor.records import TeacherProfile
+from tempadvisor.response import GRID, LOG_GRID
 from tempadvisor.runs import Run, read_runs
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
+TEMPERATURES = GRID
 LEAST_SEEDS = 4  # two in each half
 SMOOTHING_OCTAVES = 0.4  # width of the kernel over log2 T
 SPLITS, DRAWS = 40, 20
 UNLEARNED = 0.1
-LOG_T = np.log2(TEMPERATURES)
+LOG_T = LOG_GRID
 _KERNEL = np.exp(-0.5 * ((LOG_T[:, None] - LOG_T[None]) / SMOOTHING_OCTAVES) ** 2)
 SMOOTHER: Array = _KERNEL / _KERNEL.sum(1, keepdims=True)
 

@@ -29,7 +29,8 @@ from tempadvisor.calibration import (
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
-from tempadvisor.regressor import CANDIDATES, KINDS, fill, lessons, row_of
+from tempadvisor.learned import ANSWERS, fill
+from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rivals import Case, Score, macro, rivals, score
 from tempadvisor.rules import RuleBook, load_rules
@@ -172,8 +173,8 @@ def choose(cases: Sequence[Case], by: str = "source") -> Choice:
 def _answers(rest: Sequence[Case], held: Sequence[Case], candidate: tuple[str, float]) -> list[Response]:
     kind, setting = candidate
     learned = lessons([case.curve for case in rest])
-    model = KINDS[kind].fit(learned, setting)
-    return [at(FINE, KINDS[kind].curves(model, fill(case.row, learned.features))) for case in held]
+    model = FITS[kind](learned, setting)
+    return [at(FINE, ANSWERS[kind](model, fill(case.row, learned.features))) for case in held]
 
 
 def _folds(cases: Sequence[Case], by: str, n: int = 10) -> list[str]:

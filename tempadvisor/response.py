@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+GRID = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)  # the temperatures of measured curves
+LOG_GRID = np.log2(GRID)
 TOLERANCE = 0.002  # accuracy fraction: temperatures within it of the best count as near-optimal
 N_CURVES = 128
 STEP_OCTAVES = 1.5  # how fast a temperature outside the plateau loses

@@ -40,6 +40,7 @@ LAYERS = (
         "imports",
         "console",
         "calibration",
+        "learned",
     ),
     ("store", "holdings", "audit"),
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),

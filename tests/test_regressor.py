@@ -7,12 +7,15 @@ import functools
 import numpy as np
 import pytest
 
+from tempadvisor.calibration import Calibration
 from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regrets
+from tempadvisor.errors import KnowledgeError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.features import VECTOR, vector
+from tempadvisor.learned import ANSWERS, Learned, draw, fill, load, save
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, TrainingSetup
-from tempadvisor.regressor import CANDIDATES, KINDS, draw, fill, lessons, row_of
+from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.rivals import macro
 from tempadvisor.runs import Run
 
@@ -84,10 +87,10 @@ def test_drawn_curves_stand_for_their_mixture():
 def test_a_model_finds_the_law_on_a_source_it_has_not_seen(corpus, candidate):
     kind, setting = candidate
     learned = lessons([curve for curve in corpus if curve.run.source != "d"])
-    model = KINDS[kind].fit(learned, setting)
+    model = FITS[kind](learned, setting)
     found = {}
     for octaves in (-1, 2):
-        answer = KINDS[kind].curves(model, fill(row_of(made("d", octaves, 1)), learned.features))
+        answer = ANSWERS[kind](model, fill(row_of(made("d", octaves, 1)), learned.features))
         assert answer.shape[1] == len(TEMPERATURES)
         found[octaves] = TEMPERATURES[int(answer.mean(0).argmax())]
     if candidate == ANY:
@@ -99,11 +102,11 @@ def test_a_model_finds_the_law_on_a_source_it_has_not_seen(corpus, candidate):
 def test_an_unknown_teacher_is_answered_by_a_wider_mixture(corpus):
     learned = lessons(corpus)
     kind, setting = "forest", 3
-    model = KINDS[kind].fit(learned, setting)
+    model = FITS[kind](learned, setting)
     row = row_of(made("d", 2, 1))
     blind = row.copy()
     blind[[list(VECTOR).index(name) for name in ("log2_softness", "entropy_share", "log2_logit_std")]] = np.nan
-    spread = [KINDS[kind].curves(model, fill(r, learned.features)).std(0).mean() for r in (row, blind)]
+    spread = [ANSWERS[kind](model, fill(r, learned.features)).std(0).mean() for r in (row, blind)]
     assert spread[1] > 1.5 * spread[0]
 
 
@@ -122,9 +125,9 @@ def test_without_a_law_the_answers_lie_within_an_octave():
     curves = [made(source, 0, number, noise=0.01) for source in SOURCES for number in range(4)]
     choice = choose(cases_of(curves))
     learned = lessons(curves)
-    model = KINDS[choice.kind].fit(learned, choice.setting)
+    model = FITS[choice.kind](learned, choice.setting)
     rows = [fill(row_of(curve), learned.features) for curve in curves]
-    best = [TEMPERATURES[int(KINDS[choice.kind].curves(model, row).mean(0).argmax())] for row in rows]
+    best = [TEMPERATURES[int(ANSWERS[choice.kind](model, row).mean(0).argmax())] for row in rows]
     assert max(best) / min(best) <= 2
 
 
@@ -134,3 +137,53 @@ def test_regret_floor_and_oracle_vanish_without_noise():
     np.testing.assert_allclose(regrets(accuracy, rng), 0.005 * (LOG_T - 2) ** 2, atol=1e-9)
     assert floor(accuracy, rng) == pytest.approx(0, abs=1e-9)
     assert oracle(accuracy, rng) == pytest.approx(0, abs=1e-9)
+
+
+def a_model(corpus: list[Curve]) -> Learned:
+    learned = lessons(corpus)
+    return Learned(
+        kind="forest", setting=3, share=0.5, calibration=Calibration(0.002, 0.05, 0.95, 0.3, 0.001), reach=1.5,
+        version="abc", lessons=learned, best=np.array([curve.best for curve in corpus]),
+        arrays=FITS["forest"](learned, 3),
+    )  # fmt: skip
+
+
+def test_a_saved_model_answers_as_before_and_holds_no_pickle(corpus, tmp_path):
+    model, path = a_model(corpus), tmp_path / "model.npz"
+    save(model, path)
+    row = row_of(made("d", 1, 1))
+    with np.load(path, allow_pickle=False) as file:
+        assert all(file[name].dtype != object for name in file.files)
+    read = load(path)
+    np.testing.assert_array_equal(
+        read.response(row, np.array([1.0, 8.0])).gain, model.response(row, np.array([1.0, 8.0])).gain
+    )
+    assert (read.kind, read.share, read.calibration, read.version) == ("forest", 0.5, model.calibration, "abc")
+
+
+def test_the_nearest_setup_is_the_one_alike_and_what_is_unknown_does_not_count(corpus):
+    model = a_model(corpus)
+    row = row_of(made("a", 2, 1))
+    nearest = model.nearest(row)
+    assert nearest[0].distance == 0
+    assert nearest[0].best_temperature in (12.0, 16.0, 24.0)
+    row[list(VECTOR).index("log2_epochs")] = np.nan
+    assert model.nearest(row)[0].distance == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"plain text"])
+def test_a_damaged_model_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    with pytest.raises(KnowledgeError, match=r"must be a model as `tempadvisor knowledge fit` writes it"):
+        load(path)
+
+
+def test_a_model_of_other_features_is_refused(corpus, tmp_path):
+    path = tmp_path / "model.npz"
+    save(a_model(corpus), path)
+    with np.load(path) as file:
+        content = dict(file)
+    np.savez(path, **(content | {"columns": content["columns"][:-1]}))
+    with pytest.raises(KnowledgeError, match="must be a model of this version"):
+        load(path)

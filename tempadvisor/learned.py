@@ -1,0 +1,251 @@
+"""The fitted model as it is shipped: plain arrays with what they were fitted on, saved, loaded and asked.
+
+Every way of learning answers with equally likely curves of gain over no KD, so that they can be compared, blended
+with the rules and asked the same questions (`response.py`). What is not known of a setup is drawn from the corpus:
+the answer is a mixture over all setups' values of it.
+`knowledge/model.npz` holds no code and nothing pickled. It is asked with numpy alone, so `recommend` stays fast. How
+it is chosen and calibrated is decided in `evaluation.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempadvisor.calibration import Calibration, at
+from tempadvisor.errors import KnowledgeError
+from tempadvisor.features import VECTOR
+from tempadvisor.records import LossContract, Nearest
+from tempadvisor.response import LOG_GRID, Response, normals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Arrays = Mapping[str, NDArray[Any]]
+
+SCHEMA = 1
+N_CURVES = 128
+_GOLDEN = 0.6180339887498949
+N_NEAREST = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Lessons:
+    """What is learned from: n setups with their `features` (n, d) and smoothed validation `gain` (n, 10) over no KD.
+
+    Losses against a setup's best temperature are cut at 10 points. `weight` (n,) lets every source count alike.
+    """
+
+    features: Array
+    gain: Array
+    weight: Array
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def fill(row: Array, features: Array) -> Array:
+    """Return `row` with what is unknown drawn from every setup of `features` in turn, shape (M, d); M is 1 or n."""
+    unknown = np.isnan(row)
+    if not unknown.any():
+        return row[None]
+    drawn = np.where(unknown, features, row)
+    center: Array = np.nanmedian(features, axis=0)
+    return np.where(np.isnan(drawn), np.nan_to_num(center), drawn)
+
+
+def draw(gain: Array, weight: Array, n: int = N_CURVES) -> Array:
+    """Return n curves that stand for a mixture of `gain` (n, G) under `weight` (n,): systematic resampling."""
+    order = np.argsort(gain @ LOG_GRID, kind="stable")
+    reached = np.cumsum(weight[order])
+    places = np.searchsorted(reached / reached[-1], (np.arange(n) + 0.5) / n)
+    return gain[order[np.minimum(places, len(order) - 1)]]
+
+
+def terms(scaled: Array) -> Array:
+    """Return features and products, shape (n, terms), of standardized features within three deviations."""
+    x = np.clip(scaled, -3, 3)
+    names = list(VECTOR)
+    key = [names.index(name) for name in ("log2_soft_odds", "log2_steps", "log2_logit_std", "sgd")]
+    products = [x[:, i] * x[:, j] for i in key for j in range(x.shape[1]) if j not in key or j >= i]
+    joined: Array = np.c_[x, np.stack(products, 1)]
+    return joined
+
+
+def curves_nearest(model: Arrays, rows: Array) -> Array:
+    """Answer with the weighted mixture of measured curves."""
+    scaled = (rows - model["center"]) / model["spread"]
+    square = ((scaled[:, None] - model["x"][None]) ** 2).mean(2)
+    closeness = np.exp(-(square - square.min(1, keepdims=True)) / (2 * model["width"] ** 2)) * model["weight"]
+    return draw(model["gain"], (closeness / closeness.sum(1, keepdims=True)).mean(0))
+
+
+def curves_forest(model: Arrays, rows: Array) -> Array:
+    """Answer with the curves of the setups in the same leaves, every tree having one vote."""
+    node = np.repeat(model["roots"][None], len(rows), axis=0)
+    feature, threshold, left, right = (model[name] for name in ("feature", "threshold", "left", "right"))
+    while True:
+        value = np.take_along_axis(rows, feature[node].astype(np.intp), axis=1)
+        after = np.where(value <= threshold[node], left[node], right[node])
+        if (after == node).all():
+            break
+        node = after
+    vote = np.zeros(len(model["gain"]))
+    for here in node:
+        shared = (model["leaves"] == here) * model["weight"][:, None]
+        vote += (shared / shared.sum(0)).sum(1)
+    return draw(model["gain"], vote)
+
+
+def curves_ridge(model: Arrays, rows: Array) -> Array:
+    """Answer with the predicted curve, spread by what the fit left over."""
+    scores = terms((rows - model["center"]) / model["spread"]) @ model["coefficient"].T + model["intercept"]
+    predicted = model["mean"] + scores @ model["basis"]
+    rest = draw(model["left"], model["weight"])
+    return predicted[(np.arange(N_CURVES) * len(predicted)) // N_CURVES] + rest[_shuffled(N_CURVES)]
+
+
+def curves_process(model: Arrays, rows: Array) -> Array:
+    """Answer with curves of the predictive distribution, noise included: setups alike in features differ too."""
+    square = ((((rows - model["center"]) / model["spread"])[:, None] - model["x"][None]) ** 2).mean(2)
+    shape = np.exp(-square / (2 * model["length"] ** 2))
+    which = (np.arange(N_CURVES) * len(rows)) // N_CURVES
+    scores = []
+    points = normals(N_CURVES, 4)[_shuffled(N_CURVES)]
+    for i, height in enumerate(model["height"]):
+        kernel = height * shape
+        variance = height + model["noise"][i] - np.einsum("mi,ij,mj->m", kernel, model["inverse"][i], kernel)
+        mean = kernel @ model["alpha"][i]
+        scores.append(model["unit"][i] * (mean[which] + np.sqrt(np.maximum(variance, 0))[which] * points[:, i]))
+    answer: Array = model["mean"] + np.stack(scores, 1) @ model["basis"]
+    return answer
+
+
+def _shuffled(n: int) -> NDArray[np.intp]:
+    return np.argsort((np.arange(n) * _GOLDEN) % 1.0)
+
+
+# How the arrays of each way of learning answer: `rows` is (M, d), complete, an answer (S, 10).
+ANSWERS: Mapping[str, Callable[[Arrays, Array], Array]] = {
+    "nearest": curves_nearest,
+    "forest": curves_forest,
+    "ridge": curves_ridge,
+    "process": curves_process,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What the corpus taught.
+
+    `share` is how much of the blend with the rules is the model's; beyond `reach` from every setup it has none.
+    `best` (n,) is the best temperature of each setup of `lessons`, `version` a checksum of the runs.
+    """
+
+    kind: str
+    setting: float
+    share: float
+    calibration: Calibration
+    reach: float
+    version: str
+    lessons: Lessons
+    best: Array
+    arrays: Arrays
+
+    def response(self, row: Array, temperatures: Array) -> Response:
+        """Return the model's belief for a setup with the features `row` (d,), at `temperatures` (G,)."""
+        curves = ANSWERS[self.kind](self.arrays, fill(row, self.lessons.features))
+        return at(temperatures, curves)
+
+    def nearest(self, row: Array) -> tuple[Nearest, ...]:
+        """Return the setups nearest to `row`, the nearest first."""
+        far = distances(row, self.lessons.features)
+        return tuple(
+            Nearest(
+                setup=self.lessons.names[i], distance=round(float(far[i]), 3), best_temperature=float(self.best[i])
+            )
+            for i in np.argsort(far, kind="stable")[:N_NEAREST]
+        )
+
+
+def knows(contract: LossContract) -> bool:
+    """Return whether the corpus has runs under this kind of loss: plain logits, averaged over the batch."""
+    return not contract.standardized and contract.reduction == "batchmean"
+
+
+def distances(row: Array, features: Array) -> Array:
+    """Return the distance of `row` (d,) to each of `features` (n, d): root mean square over what is known of both.
+
+    Each feature counts in units of its standard deviation over setups, or of one where all are alike.
+    """
+    spread = np.nanstd(features, axis=0)
+    gap = (features - row) / np.where(spread > 0, spread, 1.0)
+    known = ~np.isnan(gap)
+    square = np.where(known, gap, 0.0) ** 2
+    far: Array = np.sqrt(square.sum(1) / np.maximum(known.sum(1), 1))
+    return far
+
+
+def save(learned: Learned, path: Path) -> None:
+    """Write a model, all or nothing."""
+    content: dict[str, Any] = {f"model_{name}": value for name, value in learned.arrays.items()}
+    content |= {
+        "schema": SCHEMA,
+        "columns": np.array(list(VECTOR)),
+        "kind": learned.kind,
+        "numbers": np.array([learned.setting, learned.share, learned.reach, *learned.calibration]),
+        "version": learned.version,
+        "features": learned.lessons.features,
+        "gain": learned.lessons.gain,
+        "weight": learned.lessons.weight,
+        "names": np.array(learned.lessons.names),
+        "best": learned.best,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    np.savez(temporary, **content)
+    temporary.replace(path)
+
+
+def load(path: Path) -> Learned:
+    """Read a model.
+
+    Raises:
+        KnowledgeError: the file is missing, damaged, or of another version of tempadvisor.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        if int(content["schema"]) != SCHEMA or tuple(content["columns"].tolist()) != tuple(VECTOR):
+            raise KnowledgeError(
+                f"{path} must be a model of this version. It is of another. Run: tempadvisor knowledge fit.",
+                code="other_version",
+            )
+        setting, share, reach, *calibration = content["numbers"].tolist()
+        learned = Lessons(
+            content["features"], content["gain"], content["weight"], tuple(map(str, content["names"].tolist()))
+        )
+        return Learned(
+            kind=str(content["kind"]),
+            setting=setting,
+            share=share,
+            calibration=Calibration(*calibration),
+            reach=reach,
+            version=str(content["version"]),
+            lessons=learned,
+            best=content["best"],
+            arrays={name[6:]: value for name, value in content.items() if name.startswith("model_")},
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise KnowledgeError(
+            f"{path} must be a model as `tempadvisor knowledge fit` writes it. Got {type(error).__name__}. "
+            "Install tempadvisor again, or run: tempadvisor knowledge fit.",
+            code="bad_model",
+        ) from None
