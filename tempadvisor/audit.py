@@ -88,7 +88,8 @@ def coverage(url: str | None = None) -> Coverage:
     Raises:
         KnowledgeError: the user's database cannot be read.
     """
-    parts = (shipped_runs(), own_runs(url)[0])
+    own = own_runs(url)[0]
+    parts = (shipped_runs(), own)
     grouped = tuple(map(_curves, parts))
     firsts = tuple([runs[0] for runs in curves.values()] for curves in grouped)
     grid = [f"{t:g}" for t in (0.0, *TEMPERATURES)]
@@ -207,6 +208,12 @@ def _mean(runs: Sequence[Run], name: str = "test_accuracy") -> float:
     return statistics.fmean(getattr(run, name) for run in runs)
 
 
+def _error(cells: Iterable[Sequence[Run]]) -> float:
+    """Return the standard error of a difference between mean test accuracies, as far as repeated seeds tell."""
+    values = [[run.test_accuracy or 0.0 for run in runs] for runs in cells]
+    return sum(statistics.variance(found) / len(found) for found in values if len(found) > 1) ** 0.5
+
+
 def _result(run: Run) -> tuple[Any, ...]:
     return (run.val_accuracy, run.test_accuracy, run.train_accuracy, run.val_loss, run.train_loss)
 
@@ -249,7 +256,8 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     means = {t: _mean(found) for t, found in with_kd.items()}
     for low, mid, high in zip(means, list(means)[1:], list(means)[2:], strict=False):
         level = (means[low] + means[high]) / 2
-        if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > DENT:
+        errors = CLEAR_ERRORS * _error([with_kd[low], with_kd[mid], with_kd[high]])
+        if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > max(DENT, errors):
             yield (
                 "implausible",
                 f"T={mid:g} gives {means[mid]:.3f} between {means[low]:.3f} at T={low:g} and {means[high]:.3f} at "
@@ -269,8 +277,7 @@ def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tupl
         pair = [cell[t] for cell in cells]
         if min(map(len, pair)) < 2:
             continue
-        variances = [statistics.variance(run.test_accuracy or 0.0 for run in runs) / len(runs) for runs in pair]
-        error = sum(variances) ** 0.5
+        error = _error(pair)
         difference = _mean(pair[1]) - _mean(pair[0])
         if abs(difference) > max(CLEAR, CLEAR_ERRORS * error):
             what = f"T={t:g}" if t else "no KD"

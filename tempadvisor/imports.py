@@ -42,14 +42,16 @@ BOOKKEEPING = (
 )  # two runs may differ in these and be the same
 LONGEST_NAME = 200
 ALIKE = 0.76  # names of columns that are hardly two things: test_acc, optimiser
+Places = tuple[tuple[str, bool], ...]  # columns, and whether the run itself has each or its setup
 Row = tuple[int, dict[str, Any] | str]  # its number in the file; its values, or what is wrong with it as a whole
 
 _SETUP = tuple((column.name, column.type) for column in SETUP_COLUMNS)
 _OWN = tuple((column.name, column.type) for column in columns(Run))
 _NAMES = tuple(COLUMNS)
-_PLACES = tuple((name, name in {own for own, _ in _OWN}) for name in _NAMES)
+_PLACES: Places = tuple((name, name in {own for own, _ in _OWN}) for name in _NAMES)
 _KEY = ("suite", "curve", "seed", "temperature")
-_ASIDE = {*_KEY, *BOOKKEEPING}
+_MEASURED = tuple((name, own) for name, own in _PLACES if name not in (*_KEY, *BOOKKEEPING))
+_TEXTS = tuple((name, own) for name, own in _PLACES if COLUMNS[name].type is str and not COLUMNS[name].spec.choices)
 # What all seeds and temperatures of a curve share, and whether the run itself has it or its setup.
 SHARED = tuple((name, own) for name, own in _PLACES[: _NAMES.index("status")] if name not in _KEY)
 
@@ -123,13 +125,18 @@ def curve_name(run: Run) -> str:
 
 def values_of(run: Run) -> dict[str, Any]:
     """Return the known values of a run by column, in the order of the columns."""
-    every = ((name, getattr(run if own else run.setup, name)) for name, own in _PLACES)
-    return {name: value for name, value in every if value is not None}
+    return _known(run, _PLACES)
 
 
 def measured(run: Run) -> dict[str, Any]:
     """Return what two runs of one key must agree in: all but the key and what is noted beside the result."""
-    return {name: value for name, value in values_of(run).items() if name not in _ASIDE}
+    return _known(run, _MEASURED)
+
+
+def _known(run: Run, places: Places) -> dict[str, Any]:
+    setup = run.setup
+    every = [(name, getattr(run if own else setup, name)) for name, own in places]
+    return {name: value for name, value in every if value is not None}
 
 
 def typed(kind: type, value: Any) -> Any:
@@ -237,10 +244,10 @@ def _told(values: Mapping[str, Any], problems: list[tuple[str | None, str]]) -> 
 def _unfit(run: Run) -> list[tuple[str | None, str]]:
     """Return what no database takes: texts that are none, names without end."""
     found: list[tuple[str | None, str]] = []
-    for name, value in values_of(run).items():
-        if isinstance(value, str) and not value.isascii() and value.encode(errors="replace").decode() != value:
+    for name, value in _known(run, _TEXTS).items():
+        if not value.isascii() and value.encode(errors="replace").decode() != value:
             found.append((name, f"{name} must be text in Unicode. Got half a character."))
-        elif isinstance(value, str) and "\0" in value:
+        elif "\0" in value:
             found.append((name, f"{name} must be text. Got a null character in it."))
         elif name in ("suite", "curve") and len(value) > LONGEST_NAME:
             found.append((name, f"{name} must be at most {LONGEST_NAME} characters long. Got {len(value)}."))

@@ -49,7 +49,7 @@ def imports(found: Sequence[Import]) -> str:
     """List imports, oldest first."""
     if not found:
         return "No runs of your own yet.\nNext: tempadvisor knowledge add runs.csv"
-    rows = [(one.id, one_line(one.file), f"{one.rows:,}", f"{one.curves:,}", one.added) for one in found]
+    rows = [(one.id, one_line(one.file), f"{one.rows:,}", f"{one.curves:,}", f"{one.added[:19]}Z") for one in found]
     return _table([("id", "file", "rows", "curves", "added"), *rows])
 
 

@@ -202,7 +202,7 @@ def _insert(connection: sa.Connection, reading: Reading, new: Mapping[int, str])
         file=reading.file,
         rows=len(runs),
         curves=len({run.key[:2] for run in runs}),
-        added=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        added=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
     connection.execute(sa.insert(_imports), dataclasses.asdict(imported))
     digests = list(new.values())
