@@ -69,6 +69,8 @@ VECTOR: Mapping[str, str] = {
     "log2_softness": "log2 of the temperature at which the teacher's mean entropy is half of log K",
     "entropy_share": "mean entropy at T = 1 over log K",
     "log2_logit_std": "log2 of the mean standard deviation of a sample's logits",
+    "log2_reach": "octaves of rate times steps over logit scale: whether the student can come as far as the teacher's",
+    "log2_heat": "octaves of SGD's rate times kd_weight times logit scale: how hard KD pulls; 0 with adaptive ones",
     "log2_classes": "log2 of K",
     "related_mass": "share of the softened non-target mass that goes to related classes",
     "granularity": "mean log number of classes alike, in nats",
@@ -157,16 +159,22 @@ def vector(profile: TeacherProfile | None, setup: TrainingSetup, contract: LossC
     sgd = None if setup.optimizer is None else setup.optimizer == "sgd"
     per_epoch = max(1, setup.n_train // setup.batch_size) if setup.n_train and setup.batch_size else None
     n_classes = profile.n_classes if profile else None
+    rate = None if sgd is None or not setup.lr else math.log2(setup.lr / USUAL_RATE[sgd])
+    steps = _log2(setup.epochs * per_epoch) if setup.epochs and per_epoch else None
+    scale = _log2(profile.logit_std) if profile else None
+    weight = math.log2(max(contract.kd_weight, 2.0**-ODDS_LIMIT))
     values: dict[str, float | bool | None] = {
         "sgd": sgd,
-        "log2_lr": None if sgd is None or not setup.lr else math.log2(setup.lr / USUAL_RATE[sgd]),
-        "log2_steps": _log2(setup.epochs * per_epoch) if setup.epochs and per_epoch else None,
+        "log2_lr": rate,
+        "log2_steps": steps,
+        "log2_reach": None if rate is None or steps is None or scale is None else rate + steps - scale,
+        "log2_heat": 0.0 if sgd is False else None if rate is None or scale is None else rate + weight + scale,
         "augmented": None if setup.augmentation is None else setup.augmentation != "none",
         "log2_student_params": _log2(setup.student_params),
         "perceptron": None if setup.student is None else setup.student.startswith("mlp"),
         "trained_before": None if setup.student_init is None else setup.student_init != "random",
         "pretrained_teacher": None if setup.teacher_origin is None else setup.teacher_origin != "scratch",
-        "log2_logit_std": _log2(profile.logit_std) if profile else None,
+        "log2_logit_std": scale,
         "log2_classes": _log2(n_classes),
         "granularity": profile.granularity if profile else None,
     }

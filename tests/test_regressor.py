@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -63,6 +64,16 @@ def test_the_vector_has_one_number_a_name_and_nan_where_nothing_is_known():
     assert np.isfinite(known).all()
     unknown = dict(zip(VECTOR, vector(None, TrainingSetup(), LossContract()), strict=True))
     assert {name for name, value in unknown.items() if np.isfinite(value)} == {"t_squared", "log2_soft_odds"}
+
+
+def test_reach_and_heat_are_octaves_that_add_up():
+    profiled, setup = teacher(0), TrainingSetup(optimizer="sgd", lr=0.2, epochs=1, n_train=64, batch_size=8)
+    named = dict(zip(VECTOR, vector(profiled, setup, LossContract(kd_weight=0.5)), strict=True))
+    scale = np.log2(profiled.logit_std)
+    assert named["log2_reach"] == pytest.approx(1 + 3 - scale)  # twice the usual rate, 8 steps
+    assert named["log2_heat"] == pytest.approx(1 - 1 + scale)  # half of the loss
+    adaptive = vector(profiled, dataclasses.replace(setup, optimizer="adam"), LossContract())
+    assert dict(zip(VECTOR, adaptive, strict=True))["log2_heat"] == 0
 
 
 def test_steps_are_epochs_times_whole_batches():
