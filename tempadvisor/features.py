@@ -69,7 +69,7 @@ VECTOR: Mapping[str, str] = {
     "log2_softness": "log2 of the temperature at which the teacher's mean entropy is half of log K",
     "entropy_share": "mean entropy at T = 1 over log K",
     "log2_logit_std": "log2 of the mean standard deviation of a sample's logits",
-    "log2_reach": "octaves of rate times steps over logit scale: whether the student can come as far as the teacher's",
+    "log2_reach": "octaves of rate times steps over logit scale: whether the student can come as far",
     "log2_heat": "octaves of SGD's rate times kd_weight times logit scale: how hard KD pulls; 0 with adaptive ones",
     "log2_classes": "log2 of K",
     "related_mass": "share of the softened non-target mass that goes to related classes",
