@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tempadvisor.imports import Maker, values_of
 from tempadvisor.records import TrainingSetup
+from tempadvisor.rows import Maker, values_of
 from tempadvisor.runs import Run, write_runs
 
 SEEDS, TEMPERATURES = 4, (None, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)

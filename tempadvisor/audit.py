@@ -8,15 +8,16 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tempadvisor.curves import TEMPERATURES, curves_of
-from tempadvisor.holdings import own_runs, shipped_runs
-from tempadvisor.imports import COLUMNS, SHARED, measured, shared
+from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
+from tempadvisor.holdings import own_runs, shipped_cells
 from tempadvisor.location import place_of
+from tempadvisor.rows import COLUMNS, SHARED, Maker, measured, shared
 from tempadvisor.runs import Run
 
 # Lower edges of the bins of a number; the last bin is open.
@@ -79,7 +80,8 @@ class Finding:
     text: str
 
 
-Curves = dict[tuple[str | None, str | None], list[Run]]
+Name = tuple[str | None, str | None]  # suite and curve
+Curves = dict[Name, list[Run]]
 
 
 def coverage(url: str | None = None) -> Coverage:
@@ -88,20 +90,24 @@ def coverage(url: str | None = None) -> Coverage:
     Raises:
         KnowledgeError: the user's database cannot be read.
     """
-    own = own_runs(url)[0]
-    parts = (shipped_runs(), own)
-    grouped = tuple(map(_curves, parts))
-    firsts = tuple([runs[0] for runs in curves.values()] for curves in grouped)
-    grid = [f"{t:g}" for t in (0.0, *TEMPERATURES)]
-    seen = [Counter(f"{t:g}" for runs in curves.values() for t in {run.key[3] for run in runs}) for curves in grouped]
-    others = sorted({*seen[0], *seen[1]} - set(grid), key=float)
+    own, shipped, make = _curves(own_runs(url)[0]), _shipped(), Maker()
+    keys = [
+        {
+            curve: {(int(row["seed"]), float(row["temperature"] or 0)) for row in rows}
+            for curve, rows in shipped.items()
+        },
+        {curve: {run.key[2:] for run in runs} for curve, runs in own.items()},
+    ]
+    firsts = [make(rows[0]) for rows in shipped.values()], [runs[0] for runs in own.values()]
+    seen = [Counter(t for cells in part.values() for t in {t for _, t in cells}) for part in keys]
     return Coverage(
-        runs=(len(parts[0]), len(parts[1])),
-        curves=(len(firsts[0]), len(firsts[1])),
-        complete=(len(curves_of(parts[0], {})[0]), len(curves_of(parts[1], {})[0])),
+        runs=_pair(sum(map(len, part.values())) for part in keys),
+        curves=_pair(map(len, keys)),
+        complete=_pair(sum(map(_is_complete, part.values())) for part in keys),
         sources=_cells([str(run.source) for run in firsts[0]], [str(run.source) for run in firsts[1]]),
         temperatures=tuple(
-            Cell("no KD" if t == "0" else t, seen[0][t], seen[1][t]) for t in sorted([*grid, *others], key=float)
+            Cell(f"{t:g}" if t else "no KD", seen[0][t], seen[1][t])
+            for t in sorted({0.0, *TEMPERATURES, *seen[0], *seen[1]})
         ),
         axes=tuple(_axis(name, *firsts) for name in COLUMNS if name in EDGES or _choices(name)),
     )
@@ -121,13 +127,15 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     found = [Finding("schema", (id,) if id else (), None, None, text) for id, text in held.broken]
     origin = {run.key: id for id, run in held.runs}
     own = _curves(run for _, run in held.runs)
-    about = {place: shared(runs[0]) for place, runs in own.items()}
-    wanted = set(about.values())
-    below = {key: runs for key, runs in _curves(shipped_runs()).items() if own and shared(runs[0]) in wanted}
+    make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
+    below = {}
+    for key, rows in _shipped().items() if own else ():
+        if shared(make(rows[0])) in wanted:
+            below[key] = [make(row) for row in rows]
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
         found += [Finding(kind, ids, *key, text) for kind, text in (*_mixed(runs), *_implausible(runs))]
-    alike: dict[Any, list[tuple[bool, tuple[str | None, str | None], list[Run]]]] = defaultdict(list)
+    alike: dict[Any, list[tuple[bool, Name, list[Run]]]] = defaultdict(list)
     for is_own, curves in ((False, below), (True, own)):
         for key, runs in curves.items():
             alike[shared(runs[0])].append((is_own, key, runs))
@@ -145,6 +153,27 @@ def _curves(runs: Iterable[Run]) -> Curves:
     for run in runs:
         curves[run.suite, run.curve].append(run)
     return dict(curves)
+
+
+def _shipped() -> dict[Name, list[dict[str, str]]]:
+    """Return the rows of the shipped corpus by curve, as cells: few of them have to become runs."""
+    curves: dict[Name, list[dict[str, str]]] = defaultdict(list)
+    for row in shipped_cells():
+        curves[row["suite"], row["curve"]].append(row)
+    return curves
+
+
+def _is_complete(cells: Iterable[tuple[int, float]]) -> bool:
+    """Return whether enough seeds have every temperature of the grid and no KD."""
+    seeds: dict[int, set[float]] = defaultdict(set)
+    for seed, temperature in cells:
+        seeds[seed].add(temperature)
+    return sum(found >= {0.0, *TEMPERATURES} for found in seeds.values()) >= LEAST_SEEDS
+
+
+def _pair(numbers: Iterable[int]) -> tuple[int, int]:
+    shipped, own = numbers
+    return shipped, own
 
 
 def _value(run: Run, name: str) -> Any:
@@ -211,7 +240,7 @@ def _mean(runs: Sequence[Run], name: str = "test_accuracy") -> float:
 def _error(cells: Iterable[Sequence[Run]]) -> float:
     """Return the standard error of a difference between mean test accuracies, as far as repeated seeds tell."""
     values = [[run.test_accuracy or 0.0 for run in runs] for runs in cells]
-    return sum(statistics.variance(found) / len(found) for found in values if len(found) > 1) ** 0.5
+    return math.sqrt(sum(statistics.variance(found) / len(found) for found in values if len(found) > 1))
 
 
 def _result(run: Run) -> tuple[Any, ...]:

@@ -10,17 +10,18 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempadvisor.documents import write_text
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
-from tempadvisor.imports import COLUMNS, Refusal, read_file, values_of
+from tempadvisor.imports import Refusal, read_file
 from tempadvisor.location import place_of
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import knowledge_path
+from tempadvisor.rows import COLUMNS, values_of
 from tempadvisor.runs import SCHEMA, Run, read_runs, to_row
 
 if TYPE_CHECKING:
@@ -39,9 +40,20 @@ class Exported:
 
 def shipped_runs(suites: Iterable[str | None] | None = None) -> tuple[Run, ...]:
     """Return the runs of the shipped corpus, of some suites if they are named; never those of a frozen source."""
-    files = [path for path in sorted(knowledge_path("runs").glob("*.csv")) if not path.name.startswith("frozen")]
     wanted = None if suites is None else set(suites)
-    return tuple(run for path in files if wanted is None or path.stem in wanted for run in read_runs(path))
+    return tuple(run for path in _shipped() if wanted is None or path.stem in wanted for run in read_runs(path))
+
+
+def shipped_cells() -> Iterator[dict[str, str]]:
+    """Return the rows of the shipped corpus by column as they stand in it, many times faster than as runs."""
+    for path in _shipped():
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file)
+        yield from (dict(zip(header, cells, strict=True)) for cells in lines)
+
+
+def _shipped() -> list[Path]:
+    return [path for path in sorted(knowledge_path("runs").glob("*.csv")) if not path.name.startswith("frozen")]
 
 
 def own_runs(url: str | None = None) -> tuple[tuple[Run, ...], dict[str, TeacherProfile]]:

@@ -22,9 +22,10 @@ from sqlalchemy.pool import NullPool
 
 from tempadvisor.documents import profile_from
 from tempadvisor.errors import KnowledgeError, TempAdvisorError, UsageError, did_you_mean
-from tempadvisor.imports import LONGEST_NAME, Maker, Reading, Refusal, measured, values_of
+from tempadvisor.imports import LONGEST_NAME, Reading, Refusal
 from tempadvisor.location import Place, place_of
 from tempadvisor.records import TeacherProfile, as_dict
+from tempadvisor.rows import Maker, measured, values_of
 from tempadvisor.runs import Key, Run
 
 WAIT_SECONDS = 120  # for other writers to finish

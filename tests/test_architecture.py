@@ -38,6 +38,7 @@ LAYERS = (
         "curves",
         "trials",
         "imports",
+        "rows",
         "console",
         "calibration",
         "learned",

@@ -1,0 +1,118 @@
+"""A run as plain values by column and back, what of it tells the curve it is of, and what makes two runs the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tempadvisor.errors import KnowledgeError
+from tempadvisor.fields import MOST, columns
+from tempadvisor.records import SETUP_COLUMNS, TrainingSetup
+from tempadvisor.runs import RUN_COLUMNS, Run
+
+COLUMNS = {column.name: column for column in RUN_COLUMNS}
+# Two runs may differ in these and be the same.
+BOOKKEEPING = ("train_seconds", "device", "versions", "commit", "time")
+Places = tuple[tuple[str, bool], ...]  # columns, and whether the run itself has each or its setup
+
+_SETUP = tuple((column.name, column.type) for column in SETUP_COLUMNS)
+_OWN = tuple((column.name, column.type) for column in columns(Run))
+_NAMES = tuple(COLUMNS)
+_PLACES: Places = tuple((name, name in {own for own, _ in _OWN}) for name in _NAMES)
+_KEY = ("suite", "curve", "seed", "temperature")
+_MEASURED = tuple((name, own) for name, own in _PLACES if name not in (*_KEY, *BOOKKEEPING))
+_TEXTS = tuple((name, own) for name, own in _PLACES if COLUMNS[name].type is str and not COLUMNS[name].spec.choices)
+# What all seeds and temperatures of a curve share, and whether the run itself has it or its setup.
+SHARED = tuple((name, own) for name, own in _PLACES[: _NAMES.index("status")] if name not in _KEY)
+
+
+class Maker:
+    """Make runs of plain values; a setup that rows share is checked and kept once."""
+
+    def __init__(self) -> None:
+        self._setups: dict[Any, TrainingSetup] = {}
+        self._curves: dict[Any, str] = {}
+
+    def __call__(self, values: Mapping[str, Any]) -> Run:
+        """Return the run of values by column, texts read as the column's type.
+
+        Raises:
+            TempAdvisorError: they make no run.
+        """
+        raw = tuple(values.get(name) for name, _ in _SETUP)
+        if any(isinstance(value, (list, dict)) for value in raw):
+            raise KnowledgeError("a setup must be made of single values.", code="bad_run")
+        same = (raw, tuple(map(type, raw)))
+        setup = self._setups.get(same)
+        if setup is None:
+            given = {name: typed(kind, value) for (name, kind), value in zip(_SETUP, raw, strict=True)}
+            setup = self._setups[same] = TrainingSetup(**given)
+        own = {name: typed(kind, values[name]) for name, kind in _OWN if name in values}
+        if own.get("status") is None and own.get("error") is None:
+            own["status"] = "FINISHED"
+        own["suite"] = own.get("suite") or "own"
+        if own.get("curve") is None:
+            own["curve"] = "unnamed"  # until the other values are known to be sound
+            run = Run(setup=setup, **own)
+            about = shared(run)
+            if about not in self._curves:
+                self._curves[about] = curve_name(run)
+            own["curve"] = self._curves[about]
+        return Run(setup=setup, **own)
+
+
+def shared(run: Run) -> tuple[Any, ...]:
+    """Return what all seeds and temperatures of a curve share, in the order of `SHARED`."""
+    return tuple(getattr(run if own else run.setup, name) for name, own in SHARED)
+
+
+def curve_name(run: Run) -> str:
+    """Return a name for the curve that a run is of, made of everything that its seeds and temperatures share."""
+    known = [(name, value) for (name, _), value in zip(SHARED, shared(run), strict=True) if value is not None]
+    return f"{(run.source or '')[:100]}-{hashlib.sha256(json.dumps(sorted(known)).encode()).hexdigest()[:8]}"
+
+
+def values_of(run: Run) -> dict[str, Any]:
+    """Return the known values of a run by column, in the order of the columns."""
+    return _known(run, _PLACES)
+
+
+def measured(run: Run) -> dict[str, Any]:
+    """Return what two runs of one key must agree in: all but the key and what is noted beside the result."""
+    return _known(run, _MEASURED)
+
+
+def texts_of(run: Run) -> dict[str, str]:
+    """Return the known values of a run that may be any text."""
+    return _known(run, _TEXTS)
+
+
+def _known(run: Run, places: Places) -> dict[str, Any]:
+    setup = run.setup
+    every = [(name, getattr(run if own else setup, name)) for name, own in places]
+    return {name: value for name, value in every if value is not None}
+
+
+def typed(kind: type, value: Any) -> Any:
+    """Return a value as a column's type where it can be read so, and as it is where not.
+
+    >>> typed(int, "5.0"), typed(bool, "True"), typed(float, "1e-3"), typed(float, ""), typed(int, "many")
+    (5, True, 0.001, None, 'many')
+    """
+    if value is None or value == "":
+        return None
+    if kind is bool:
+        return {"true": True, "false": False, "1": True, "0": False}.get(str(value).lower(), value)
+    if kind is str or isinstance(value, bool):
+        return value
+    try:
+        number = value if isinstance(value, (int, float)) else float(value)
+        if kind is int and isinstance(value, str) and value.isdecimal():
+            return int(value)
+        if kind is int and isinstance(number, float):
+            return int(number) if number.is_integer() and abs(number) <= MOST else value
+        return float(number) if kind is float and abs(number) <= MOST else number
+    except (ValueError, TypeError):
+        return value

@@ -1,0 +1,260 @@
+"""What a user of `tempadvisor knowledge` types and gets: data on stdout, one line for a mistake, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tempadvisor import cli
+from tempadvisor.runs import read_runs
+
+SWEEP = "seed,T,val_accuracy,acc,host\n0,,0.8,0.79,a\n0,1,0.81,0.8,a\n0,4,0.83,0.82,b\n"
+MAP = ("--map", "T=temperature", "--map", "acc=test_accuracy")
+SET = tuple(
+    word
+    for pair in ("source=photos", "dataset=photos", "teacher=resnet50", "kd_weight=0.9", "t_squared=true")
+    for word in ("--set", pair)
+)
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder to work in, with `sweep.csv` and `flat.csv`, in which no temperature does anything."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("TEMPADVISOR_KNOWLEDGE", raising=False)
+    (tmp_path / "sweep.csv").write_text(SWEEP)
+    (tmp_path / "flat.csv").write_text("seed,T,val_accuracy,acc\n" + "".join(f"0,{t},0.5,0.5\n" for t in (1, 2, 4)))
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a knowledge command in this process."""
+
+    def command(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["tempadvisor", "knowledge", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def answer(run: Run) -> Callable[..., Any]:
+    """Return a function that gives the JSON answer to a command, which is all of stdout."""
+
+    def command(*words: str) -> Any:
+        done = run(*words, "--json")
+        assert (done.code, done.err) == (0, "")
+        return json.loads(done.out)
+
+    return command
+
+
+def test_a_file_is_added_and_listed_and_removed(run: Run, answer: Callable[..., Any]) -> None:
+    added = run("add", "sweep.csv", *MAP, *SET)
+    assert (added.code, added.err) == (0, "")
+    assert added.out.startswith("sweep.csv: 3 runs of 1 temperature curve added, import ")
+    assert "left out, as no columns of a run: host" in added.out
+    (listed,) = answer("list")["imports"]
+    assert listed.keys() == {"id", "file", "rows", "curves", "added"}
+    assert (listed["file"], listed["rows"], listed["curves"]) == ("sweep.csv", 3, 1)
+    assert run("list").out.split()[5:10] == [listed["id"], "sweep.csv", "3", "1", listed["added"][:19] + "Z"]
+    assert run("remove", listed["id"]).out == f"3 runs of sweep.csv removed, import {listed['id']}\n"
+    assert answer("list") == {"imports": []}
+    assert run("list").out.startswith("No runs of your own yet.\nNext: ")
+
+
+def test_adding_again_says_that_all_is_known(run: Run, answer: Callable[..., Any]) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    assert run("add", "sweep.csv", *MAP, *SET).out.startswith("sweep.csv: no new runs added, 3 known already\n")
+    (file,) = answer("add", "sweep.csv", *MAP, *SET)["files"]
+    assert (file["imported"], file["rows"], file["known"], file["refused"]) == (None, 3, 3, [])
+
+
+def test_refused_rows_are_lines_on_stderr_with_file_row_and_reason_and_exit_code_2(desk: Path, run: Run) -> None:
+    (desk / "bad.csv").write_text(SWEEP.replace("0.8,0.79", "0.8,79.5").replace(",4,", ",hot,"))
+    done = run("add", "bad.csv", "sweep.csv", *MAP, *SET)
+    assert done.code == 2
+    assert [line.split(": ")[0] for line in done.out.splitlines()[:2]] == ["bad.csv", "sweep.csv"]
+    assert done.out.startswith("bad.csv: nothing added\nsweep.csv: 3 runs")
+    assert done.err.splitlines() == [
+        "bad.csv row 2: test_accuracy must be a number at least 0 and at most 1. Got 79.5.",
+        "bad.csv row 4: temperature must be a number above 0. Got 'hot'.",
+        "tempadvisor: bad.csv must hold only rows that can be taken. Reasons against: 2, so nothing of it was added. "
+        "Mend it and add it again.",
+    ]
+
+
+def test_refused_rows_are_objects_in_json(desk: Path, run: Run) -> None:
+    (desk / "bad.csv").write_text(SWEEP.replace("0.8,0.79", "0.8,79.5"))
+    done = run("add", "bad.csv", *MAP, *SET, "--json")
+    (file,) = json.loads(done.out)["files"]
+    assert file["refused"] == [
+        {
+            "file": "bad.csv",
+            "row": 2,
+            "column": "test_accuracy",
+            "reason": "test_accuracy must be a number at least 0 and at most 1. Got 79.5.",
+        }
+    ]
+    assert (done.code, json.loads(done.err)["code"]) == (2, "refused_rows")
+
+
+def test_a_thousand_refused_rows_do_not_flood_the_terminal(desk: Path, run: Run) -> None:
+    (desk / "bad.csv").write_text("seed,T,val_accuracy,acc\n" + "0,hot,0.5,0.5\n" * 1000)
+    assert len(run("add", "bad.csv", *MAP, *SET).err.splitlines()) == 52
+    (file,) = json.loads(run("add", "bad.csv", *MAP, *SET, "--json").out)["files"]
+    assert len(file["refused"]) == 1000
+
+
+def test_check_is_exit_code_1_when_it_finds_something(run: Run) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    sound = run("check")
+    assert (sound.code, sound.err) == (0, "")
+    assert "no duplicates" in sound.out
+    run("add", "flat.csv", *MAP, *SET, "--set", "epochs=3")
+    found = run("check")
+    assert (found.code, found.err) == (1, "")
+    assert found.out.startswith("implausible: suite own, curve photos-")
+    as_json = run("check", "--json")
+    assert (as_json.code, as_json.err) == (1, "")
+    (finding,) = json.loads(as_json.out)["findings"]
+    assert finding.keys() == {"kind", "imports", "suite", "curve", "text"}
+
+
+def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable[..., Any]) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    found = answer("stats")
+    assert found["runs"][0] > 10_000
+    assert (found["runs"][1], found["curves"][1], found["complete"][1]) == (3, 1, 0)
+    assert {"value": "photos", "shipped": 0, "own": 1} in found["sources"]
+    assert "lion" in next(axis for axis in found["axes"] if axis["name"] == "optimizer")["gaps"]
+    done = run("stats")
+    assert "temperature (curves)" in done.out
+    assert "none: nadam" in done.out
+
+
+def test_export_goes_to_stdout_or_to_a_file_that_can_be_added(
+    desk: Path, run: Run, answer: Callable[..., Any]
+) -> None:
+    assert run("export") == Done(0, run("export").out, "")
+    run("add", "sweep.csv", *MAP, *SET)
+    text = run("export").out
+    assert run("export", "-o", "out.csv").out == "3 runs: out.csv\n"
+    assert (desk / "out.csv").read_text() == text
+    assert len(read_runs(desk / "out.csv")) == 3
+    lines = run("export", "--format", "jsonl").out.splitlines()
+    assert [json.loads(line)["test_accuracy"] for line in lines] == [0.79, 0.8, 0.82]
+    assert answer("export", "-o", "out.parquet") == {"file": "out.parquet", "rows": 3}
+    assert run("add", "out.csv", "--knowledge", "sqlite:///b.db").out.startswith("out.csv: 3 runs of 1 temperature")
+
+
+def test_the_url_and_the_variable_name_the_database(desk: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("add", "sweep.csv", *MAP, *SET, "--knowledge", "sqlite:///a.db")
+    assert "No runs" in run("list").out
+    monkeypatch.setenv("TEMPADVISOR_KNOWLEDGE", f"sqlite:///{desk}/a.db")
+    assert "sweep.csv" in run("list").out
+    assert not (desk / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("add",), "add needs a file"),
+        (("add", "sweep.csv", "--map", "acc"), "--map must be A=B"),
+        (("add", "sweep.csv", "--map", "a=lr", "--map", "a=lr"), "each A once"),
+        (("add", "sweep.csv", "--map", "acc=accuracy"), "Did you mean"),
+        (("add", "sweep.csv", "--set", "optimiser=sgd"), "Did you mean optimizer?"),
+        (("remove",), "remove needs the id of an import"),
+        (("remove", "x"), "There are none"),
+        (("list", "--knowledge", "mysql://x"), "must be sqlite:///FILE or postgresql"),
+        (("export", "--format", "xlsx"), "--format must be csv or jsonl"),
+        (("export", "--format", "parquet"), "Add -o FILE"),
+        (("export", "-o", "out.xlsx"), "must be one of csv, jsonl, parquet"),
+        (("lst",), "Did you mean 'list'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(run: Run, desk: Path, words: tuple[str, ...], says: str) -> None:
+    done = run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (desk / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--help",), *((name, "--help") for name in ("add", "list", "stats", "check", "remove", "export"))]
+)
+def test_help_shows_an_example_and_fits_80_columns(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.code, done.err) == (0, "")
+    assert "tempadvisor knowledge" in done.out.split("Options")[1]
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
+def test_a_corrupt_database_is_one_line_and_recommend_works_without_it(desk: Path, run: Run) -> None:
+    path = desk / "data" / "tempadvisor" / "knowledge.db"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database at all " * 100)
+    for words in (("list",), ("stats",), ("check",), ("export",), ("add", "sweep.csv", *MAP, *SET), ("remove", "x")):
+        done = run(*words)
+        assert (done.code, done.out) == (2, "")
+        assert len(done.err.splitlines()) == 1
+        assert "recommend works without it" in done.err
+    advice = subprocess.run(
+        [sys.executable, "-m", "tempadvisor", "recommend", "--demo", "--json"], capture_output=True, text=True
+    )
+    assert (advice.returncode, advice.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["recommend", "--demo"], ["knowledge", "--help"]])
+def test_other_commands_do_not_load_the_database(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom tempadvisor.cli import main\n"
+        f"sys.argv = ['tempadvisor', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n"
+        "    print(sorted({'sqlalchemy', 'optuna', 'torch', 'pyarrow'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "[]\n"
+
+
+def test_a_name_of_a_file_cannot_move_the_cursor(desk: Path, run: Run) -> None:
+    name = "a\x1b[2J\n.csv"
+    (desk / name).write_text(SWEEP)
+    for done in (run("add", name), run("add", name, *MAP, *SET), run("list")):
+        assert "\x1b" not in done.out + done.err
+        assert "a\\x1b[2J .csv" in done.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(run: Run) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tempadvisor", "knowledge", "export"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
