@@ -43,7 +43,7 @@ def knowledge(context: typer.Context) -> None:
 def add(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE...", help="CSV or JSONL of runs, or sqlite:///study.db of Optuna."),
+        typer.Argument(metavar="FILE", help="CSV or JSONL of runs, or sqlite:///study.db of Optuna."),
     ] = None,
     mapping: Annotated[
         list[str] | None,
@@ -56,7 +56,11 @@ def add(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add runs, each with its provenance and its loss: all rows of a file, or none."""
+    """Add runs, each with its provenance and its loss: all rows of a file, or none.
+
+    A row must tell temperature (empty without KD), seed, val_accuracy, test_accuracy, source, dataset, teacher,
+    kd_weight and t_squared; every setup flag of recommend is a column too.
+    """
     from tempadvisor import render_knowledge as render
     from tempadvisor.holdings import add as add_files
 

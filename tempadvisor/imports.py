@@ -171,8 +171,8 @@ def _about_columns(
     if seen and "schema" not in seen and "temperature" not in (*ours, *fixed):
         reason = "temperature must be a column, empty where a student was trained without KD. Got none."
         about, rest = [Refusal(file, None, "temperature", reason), *about], []
-    for theirs in mapping:
-        if theirs not in seen and seen:
+    for theirs, ours_of_it in mapping.items():
+        if theirs not in seen and seen and ours_of_it:
             hint = did_you_mean(theirs, seen)
             about.append(Refusal(file, None, theirs, f"--map must name a column of the file. {hint}"))
     for name in dict.fromkeys(ours):

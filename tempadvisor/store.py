@@ -232,7 +232,7 @@ def _contradiction(connection: sa.Connection, reading: Reading, row: int, shippe
     column = column or next((name for name in old if name not in new), None)
     reason = (
         f"{column} must be what {where} has for this suite, curve, seed and temperature: {old.get(str(column))}. "
-        f"Got {new.get(str(column))}. Name another suite with --set suite=NAME if it is another measurement."
+        f"Got {new.get(str(column))}. If it is another measurement, name its suite: --map suite= --set suite=NAME."
     )
     return Refusal(reading.file, row, column, reason)
 
@@ -291,7 +291,9 @@ def _database(place: Place, *, write: bool = False) -> Iterator[Any]:
 def _engine(place: Place, write: bool) -> sa.Engine:
     if place.path is None:
         url = sa.make_url(str(place.url)).set(drivername="postgresql+psycopg")
-        return sa.create_engine(url, poolclass=NullPool)
+        return sa.create_engine(
+            url, poolclass=NullPool, isolation_level="READ COMMITTED"
+        )  # see what came while waiting
     if write:
         place.path.parent.mkdir(parents=True, exist_ok=True)
     url = sa.URL.create("sqlite", database=str(place.path))

@@ -170,6 +170,11 @@ class TestAdding:
         assert imports()[0].id in refused.reason
         assert stored() == before
 
+    def test_another_measurement_gets_another_suite(self) -> None:
+        add([written("a.csv", some())], {}, {})
+        (added,) = add([written("b.csv", some(test_accuracy=0.5))], {"suite": ""}, {"suite": "again"})
+        assert added.imported.rows == 8
+
     def test_the_shipped_corpus_is_known_and_cannot_be_contradicted(self, no_corpus: Path) -> None:
         write_runs(no_corpus / "mine.csv", some())
         (same,) = add([written("a.csv", some())], {}, {})
