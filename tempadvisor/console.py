@@ -24,7 +24,8 @@ def _plain(parameter: Any) -> Any:
         return parameter.callback(ctx, parameter, value) if parameter.callback else value
 
     parameter.process_value = process_value
-    parameter.display_type_rich = lambda ctx: ""  # all are texts
+    if isinstance(parameter, typer.core.TyperArgument):
+        parameter.display_type_rich = lambda **_: ""  # all are texts
     return parameter
 
 

@@ -211,6 +211,13 @@ def test_help_shows_an_example_and_fits_80_columns(run: Run, words: tuple[str, .
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_the_help_of_add_names_what_each_flag_takes_and_what_a_row_must_tell(run: Run) -> None:
+    text = run("add", "--help").out
+    for part in ("FILE ", "--map THEIRS=OURS", "--set OURS=VALUE", "--knowledge URL", "t_squared"):
+        assert part in text
+    assert "<" not in text
+
+
 def test_a_corrupt_database_is_one_line_and_recommend_works_without_it(desk: Path, run: Run) -> None:
     path = desk / "data" / "tempadvisor" / "knowledge.db"
     path.parent.mkdir(parents=True)
