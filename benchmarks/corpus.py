@@ -214,6 +214,8 @@ split; differences are paired by seed. The frozen source is not among them.
 
 **Best temperature** (top of the curve smoothed over 0.4 octaves), number of curves:
 {best}.
+Teachers at least 5 points ahead of their student without KD: {best_ahead}. Others: {best_behind}.
+In {n_tall} of {n_curves} curves the height, best less worst temperature, exceeds twice its paired standard error.
 In {n_harmed} of {n_curves} curves no temperature beats training without KD; in {n_weak} of these the teacher is no
 better than the student without KD. Gain at T=4 over no KD, clipped at 10 points: {gain_short} under {short} steps,
 {gain_long} from there on.
@@ -252,7 +254,8 @@ share images and teachers, so the errors are rather too small.
 def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> str:
     """Return the section of the data card."""
     sources = Counter(str(curve.run.source) for curve in curves)
-    best = Counter(curve.best for curve in curves)
+    ahead = [curve for curve in curves if _ahead(curve) >= AHEAD]
+    behind = [curve for curve in curves if _ahead(curve) < AHEAD]
     harmed = [curve for curve in curves if (SMOOTHER @ curve.gain.mean(0)).max() < 0]
     gains = [macro([c for c in curves if test(c)], gain_at_4) for test in (_short, _long)]
     gain_short, gain_long = (f"{mean:+.2f} ± {error:.2f}" for mean, error in gains)
@@ -261,6 +264,8 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         (f"under {SHORT} steps", _short),
         (f"{SHORT} steps and more", _long),
         ("those, with T²", lambda curve: _long(curve) and _t_squared(curve)),
+        ("teacher ahead by 5 points or more", lambda curve: _ahead(curve) >= AHEAD),
+        ("teacher ahead by less", lambda curve: _ahead(curve) < AHEAD),
         ("learned at every T", lambda curve: not curve.unlearned.any()),
         ("not learned at some T", lambda curve: bool(curve.unlearned.any())),
     )
@@ -273,7 +278,10 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         n_teachers=len({curve.run.teacher_hash for curve in curves}),
         n_failed=sum(curve.n_failed for curve in curves),
         incomplete=incomplete,
-        best=", ".join(f"T={t:g} {best[t]}" for t in TEMPERATURES if best[t]),
+        best=_best_counts(curves),
+        best_ahead=_best_counts(ahead),
+        best_behind=_best_counts(behind),
+        n_tall=sum(map(_tall, curves)),
         n_harmed=len(harmed),
         n_weak=sum((curve.run.teacher_test_accuracy or 0) <= curve.without.mean() for curve in harmed),
         n_unlearned=sum(bool(curve.unlearned.any()) for curve in curves),
@@ -287,6 +295,19 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         findings="\n".join(finding_rows(curves)),
         plots="\n\n".join(f"![Curves of {name}](plots/{name}.svg)" for name in plots),
     )
+
+
+def _best_counts(curves: Sequence[Curve]) -> str:
+    counts = Counter(curve.best for curve in curves)
+    return ", ".join(f"T={t:g} {counts[t]}" for t in TEMPERATURES if counts[t])
+
+
+def _tall(curve: Curve) -> bool:
+    """Return whether best and worst temperature of half of the seeds differ by two standard errors on the others."""
+    half = len(curve.gain) // 2
+    smooth = SMOOTHER @ curve.gain[:half].mean(0)
+    each = curve.gain[half:, int(np.argmax(smooth))] - curve.gain[half:, int(np.argmin(smooth))]
+    return bool(each.mean() > 2 * each.std(ddof=1) / len(each) ** 0.5)
 
 
 def _short(curve: Curve) -> bool:
