@@ -25,7 +25,7 @@ def _plain(parameter: Any) -> Any:
 
     parameter.process_value = process_value
     if isinstance(parameter, typer.core.TyperArgument):
-        parameter.display_type_rich = lambda **_: ""  # all are texts
+        parameter.display_type_rich = lambda **_: ""  # type: ignore[method-assign]  # all are texts
     return parameter
 
 
