@@ -1,21 +1,22 @@
 """From a teacher's profile and a training setup to a recommendation one would act on.
 
-The belief about the response curve comes from the rules alone until a corpus of own runs exists; whatever makes the
-curves, the point, the interval, the gains and the verdict are read from them here in the same way.
+The belief about the response curve comes from the rules, and where measured runs are near from a model fitted to them
+too; whatever makes the curves, the point, the interval, the gains and the verdict are read from them here alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tempadvisor
+from tempadvisor.belief import TEMPERATURES, Knowledge, Weighed, respond, shipped
+from tempadvisor.calibration import chance_of_harm, most_lost
 from tempadvisor.errors import OutOfScopeError, UsageError
-from tempadvisor.features import features
 from tempadvisor.records import (
     Confidence,
     CurvePoint,
@@ -26,17 +27,17 @@ from tempadvisor.records import (
     Schedule,
     TeacherProfile,
     TrainingSetup,
-    Unknown,
     Verdict,
     WeightOption,
 )
-from tempadvisor.response import TOLERANCE, Belief, Response, believe, curves
+from tempadvisor.response import TOLERANCE, Belief, Response
 from tempadvisor.rules import Fired, RuleBook, load_rules
+from tempadvisor.unknowns import unknown_fields
 
 if TYPE_CHECKING:
+    from tempadvisor.learned import Learned
     from tempadvisor.rules import Strength
 
-TEMPERATURES = np.geomspace(0.125, 40, 201)  # 40 is the highest that the study behind the rules tried
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40)
 KD_WEIGHTS = ((0.1, 0.9), (0.5, 0.5), (0.9, 0.1))  # soft and hard, as in timm, torchdistill and RepDistiller
 KD_WEIGHTS_STANDARDIZED = ((0.9, 0.1), (3.0, 0.1), (9.0, 0.1))
@@ -49,32 +50,13 @@ LONG_EPOCHS = 600
 LOWEST_MEASURED = 1.0
 MANY_SAMPLES = 200_000  # CIFAR has 50,000; ImageNet-length recipes see millions of images an epoch
 
-# Values to try for a field that was not given, to see how far knowing it would move the answer.
-TRIAL_VALUES: Mapping[str, tuple[Any, ...]] = {
-    "optimizer": ("sgd", "adam", "adamw"),
-    "epochs": (10, 60, 300),
-    "kd_weight": (0.1, 0.5, 0.9),
-    "t_squared": (True, False),
-    "augmentation": ("none", "strong", "mixup"),
-    "n_train": (20, 100, 1000),  # per class
-    "label_noise": (0.0, 0.2),
-    "student_params": (2, 10, 60),  # the teacher's size over the student's
-    "student_init": ("random", "pretrained"),
-    "teacher_origin": ("scratch", "pretrained-finetuned"),
-    "teacher_label_smoothing": (0.0, 0.1),
-    "teacher_augmentation": ("none", "mixup"),
-    "granularity": ("coarse", "fine"),
-    "logits_from": ("train", "test"),
-}
-# A field that counts only beside another is tried with this one, where the other is unknown too.
-TRIAL_COMPANIONS: Mapping[str, Mapping[str, Any]] = {"optimizer": {"epochs": 10}, "epochs": {"optimizer": "sgd"}}
-
 
 def recommend(
     profile: TeacherProfile | None = None,
     setup: TrainingSetup | None = None,
     *,
     book: RuleBook | None = None,
+    learned: Learned | None = None,
 ) -> Recommendation:
     """Recommend a KD temperature for a teacher and a setup.
 
@@ -82,6 +64,7 @@ def recommend(
         profile: what was measured of the teacher; None answers from the rules alone, with low confidence.
         setup: what is known of the training; unknown fields stay unknown.
         book: the rules to apply; the shipped ones unless given.
+        learned: the model fitted to measured runs; the shipped one unless given, none where none is shipped.
 
     Returns:
         The recommendation; its temperatures hold for the setup's loss contract, in that contract's units.
@@ -91,7 +74,7 @@ def recommend(
         UsageError: `profile` is something else than a profile.
     """
     setup = setup or TrainingSetup()
-    book = book or load_rules()
+    knowledge = Knowledge(book or load_rules(), learned or shipped())
     if profile is not None and not isinstance(profile, TeacherProfile):
         raise UsageError(
             f"profile must be a TeacherProfile. Got {type(profile).__name__}. tempadvisor.profile makes one.",
@@ -104,27 +87,28 @@ def recommend(
             code="language_model",
         )
     contract = setup.loss_contract()
-    fired, belief, response = _respond(profile, setup, contract, book)
+    fired, belief, response, weighed = respond(profile, setup, contract, knowledge)
     outside = tuple(_outside(profile, setup))
-    anchor = book.anchor_standardized if contract.standardized else book.anchor
+    anchor = knowledge.book.anchor_standardized if contract.standardized else knowledge.book.anchor
     known = not any(notice.code == "outside_known" for notice in outside)
     temperature = _rounded(response.best if known else anchor.temperature)
     outside += tuple(_edges(temperature))
-    low, high = response.interval()
+    low, high = weighed.interval(response)
     interval = (min(low, temperature), max(high, temperature))
-    verdict = _verdict(response, temperature, known)
+    verdict = _verdict(response, temperature, known, weighed)
     warnings = (
         *(profile.warnings if profile else ()),
         *outside,
         *(Notice(one.rule.id.lower(), one.rule.warning) for one in fired if one.rule.warning),
         *_conflicts(fired, temperature),
         *_contract_notices(profile, contract),
+        *weighed.notices,
     )
-    confidence = _confidence(profile, belief, bool(outside))
+    confidence = _confidence(profile, belief, bool(outside), weighed)
     return Recommendation(
         temperature=temperature,
         interval=(_rounded(interval[0]), _rounded(interval[1])),
-        best_temperature_ci90=_rounded_pair(response.best_ci90()),
+        best_temperature_ci90=_rounded_pair(weighed.best_ci90(response)),
         expected_gain={
             "over_t4": response.gain_over(temperature, 4.0),
             "over_t1": response.gain_over(temperature, 1.0),
@@ -134,32 +118,17 @@ def recommend(
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
         curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
-        reasons=_reasons(fired, temperature),
-        nearest=(),
+        reasons=(*weighed.reasons, *_reasons(fired, temperature)),
+        nearest=weighed.nearest,
         warnings=warnings,
         loss_contract=contract,
-        kd_weights=_kd_weights(profile, setup, book),
+        kd_weights=_kd_weights(profile, setup, knowledge),
         profile=profile,
         setup=setup,
-        unknown=_unknown(profile, setup, book, temperature),
+        unknown=unknown_fields(profile, setup, knowledge.book, temperature),
         schedule=_schedule(fired, temperature),
-        version={"tempadvisor": tempadvisor.__version__, "knowledge": book.version},
+        version={"tempadvisor": tempadvisor.__version__, "knowledge": knowledge.version},
     )
-
-
-def rules_response(
-    profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, book: RuleBook
-) -> Response:
-    """Return what the rules alone believe of the response curve, at `TEMPERATURES`."""
-    return _respond(profile, setup, contract, book)[2]
-
-
-def _respond(
-    profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, book: RuleBook
-) -> tuple[tuple[Fired, ...], Belief, Response]:
-    fired = book.fired(features(profile, setup, contract, TEMPERATURES))
-    belief = believe(book.anchor_standardized if contract.standardized else book.anchor, fired)
-    return fired, belief, curves(belief, TEMPERATURES)
 
 
 def _point(response: Response, temperature: float) -> CurvePoint:
@@ -230,9 +199,13 @@ def _contract_notices(profile: TeacherProfile | None, contract: LossContract) ->
         yield Notice("mean_without_classes", "How weak the mean reduction makes KD depends on K: give the teacher.")
 
 
-def _verdict(response: Response, temperature: float, known: bool) -> Verdict:
+def _verdict(response: Response, temperature: float, known: bool, weighed: Weighed) -> Verdict:
     if not known:
         return "unknown"
+    if weighed.calibration:
+        if chance_of_harm(response, temperature) > weighed.calibration.harm:
+            return "kd_may_hurt"
+        return "indifferent" if most_lost(response) <= weighed.calibration.indifferent else "use"
     over_no_kd = response.at(temperature)
     if np.mean(over_no_kd < 0) > 1 / 3:
         return "kd_may_hurt"
@@ -240,11 +213,13 @@ def _verdict(response: Response, temperature: float, known: bool) -> Verdict:
     return "indifferent" if max(usual) <= TOLERANCE else "use"
 
 
-def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -> Confidence:
+def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool, weighed: Weighed) -> Confidence:
     """Rules alone never earn high confidence; that takes measured setups nearby."""
     if profile is None or outside or belief.center_std > 1.75:
         return "low"
     codes = {notice.code for notice in profile.warnings}
+    if weighed.close and not codes:
+        return "high"
     doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
     return (
         "low"
@@ -307,63 +282,18 @@ def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]
     return tuple(reasons)
 
 
-def _kd_weights(profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook) -> tuple[WeightOption, ...]:
+def _kd_weights(
+    profile: TeacherProfile | None, setup: TrainingSetup, knowledge: Knowledge
+) -> tuple[WeightOption, ...]:
     answers = []
     for kd_weight, hard_weight in KD_WEIGHTS_STANDARDIZED if setup.standardized else KD_WEIGHTS:
         other = dataclasses.replace(setup, kd_weight=kd_weight, hard_weight=hard_weight)
-        response = _respond(profile, other, other.loss_contract(), book)[2]
+        response = respond(profile, other, other.loss_contract(), knowledge)[2]
         answers.append((kd_weight, _rounded(response.best), float(response.expected.max())))
     best = max(answer[2] for answer in answers)
     return tuple(
         WeightOption(kd_weight=w, temperature=t, expected_accuracy=gain, best=gain == best) for w, t, gain in answers
     )
-
-
-def _unknown(
-    profile: TeacherProfile | None, setup: TrainingSetup, book: RuleBook, temperature: float
-) -> tuple[Unknown, ...]:
-    """Return the fields not given that could move the temperature, the most important first."""
-    here = np.array([temperature])
-
-    def center(tried: TrainingSetup) -> float:
-        fired = book.fired(features(profile, tried, tried.loss_contract(), here))
-        return sum(one.shift.item() if isinstance(one.shift, np.ndarray) else one.shift for one in fired)
-
-    found, base = [], center(setup)
-    for name, trials in TRIAL_VALUES.items():
-        if getattr(setup, name) is not None:
-            continue
-        if name == "logits_from" and profile and profile.logits_from:
-            continue
-        centers = [base]
-        for trial in trials:
-            other = _with(setup, name, trial, profile.n_classes if profile else 10)
-            if other is None:
-                break
-            centers.append(center(other))
-        octaves = max(centers) - min(centers)
-        if octaves >= 0.1:
-            found.append(Unknown(name=name, octaves=round(octaves, 2)))
-    return tuple(sorted(found, key=lambda unknown: -unknown.octaves))
-
-
-def _with(setup: TrainingSetup, name: str, trial: Any, n_classes: int) -> TrainingSetup | None:
-    """Return the setup with one field tried, or None where the field means nothing beside the others."""
-    companions = TRIAL_COMPANIONS.get(name, {})
-    changes = {other: value for other, value in companions.items() if getattr(setup, other) is None}
-    changes[name] = trial
-    if name == "n_train":
-        changes = {"n_train": trial * n_classes}
-    if name == "student_params":
-        teacher_params = setup.teacher_params or 10_000_000
-        changes = {"teacher_params": teacher_params, "student_params": max(1, teacher_params // trial)}
-    if name == "kd_weight" and setup.hard_weight is not None:
-        return None
-    if name == "optimizer" and setup.momentum:
-        return None
-    if name == "teacher_origin" and setup.teacher_finetune_epochs:
-        return None
-    return dataclasses.replace(setup, **changes)
 
 
 def _schedule(fired: tuple[Fired, ...], temperature: float) -> Schedule | None:

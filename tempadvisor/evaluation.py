@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tempadvisor.advise import TEMPERATURES as FINE
-from tempadvisor.advise import rules_response
+from tempadvisor.belief import TEMPERATURES as FINE
+from tempadvisor.belief import rules_response
 from tempadvisor.calibration import (
     HARM,
     USUAL,

@@ -21,7 +21,7 @@ import numpy as np
 from tempadvisor.calibration import Calibration, at
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.features import VECTOR
-from tempadvisor.records import LossContract, Nearest
+from tempadvisor.records import Nearest
 from tempadvisor.response import LOG_GRID, Response, normals
 
 if TYPE_CHECKING:
@@ -174,11 +174,6 @@ class Learned:
             )
             for i in np.argsort(far, kind="stable")[:N_NEAREST]
         )
-
-
-def knows(contract: LossContract) -> bool:
-    """Return whether the corpus has runs under this kind of loss: plain logits, averaged over the batch."""
-    return not contract.standardized and contract.reduction == "batchmean"
 
 
 def distances(row: Array, features: Array) -> Array:

@@ -47,6 +47,8 @@ LAYERS = (
     ("tally", "profiling", "teachers", "regressor", "glyphs", "datasets", "models", "distill", "batched"),
     ("pretrained",),
     (
+        "belief",
+        "unknowns",
         "advise",
         "rivals",
         "evaluation",

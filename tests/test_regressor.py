@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import pytest
 
+from tempadvisor.advise import recommend
 from tempadvisor.calibration import Calibration
 from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regrets
 from tempadvisor.errors import KnowledgeError
@@ -15,7 +16,7 @@ from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.features import VECTOR, vector
 from tempadvisor.learned import ANSWERS, Learned, draw, fill, load, save
 from tempadvisor.profiling import profile
-from tempadvisor.records import LossContract, TrainingSetup
+from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.rivals import macro
 from tempadvisor.runs import Run
@@ -198,3 +199,41 @@ def test_a_model_of_other_features_is_refused(corpus, tmp_path):
     np.savez(path, **(content | {"columns": content["columns"][:-1]}))
     with pytest.raises(KnowledgeError, match="must be a model of this version"):
         load(path)
+
+
+def advised(corpus: list[Curve], octaves: int, share: float = 1.0, **changes: object) -> Recommendation:
+    model = dataclasses.replace(a_model(corpus), share=share)
+    setup = dataclasses.replace(made("a", octaves, 1).run.setup, **changes)
+    return recommend(teacher(octaves), setup, learned=model)
+
+
+def test_advice_follows_the_measured_runs_where_they_are_near(corpus):
+    assert advised(corpus, -1).temperature <= 3
+    assert advised(corpus, 2).temperature >= 12
+    answer = advised(corpus, 2)
+    assert answer.nearest[0].distance == 0
+    assert answer.reasons[0].kind == "measured"
+    assert answer.reasons[0].effect == "raises"
+    assert answer.confidence == "high"
+    assert answer.version["knowledge"].endswith("-abc")
+    assert answer.interval[0] <= answer.temperature <= answer.interval[1]
+
+
+def test_a_share_of_none_is_the_rules_alone(corpus):
+    alone = recommend(teacher(2), made("a", 2, 1).run.setup)
+    assert advised(corpus, 2, share=0.0).temperature == alone.temperature
+    halfway = advised(corpus, 2, share=0.5).temperature
+    assert alone.temperature < halfway < advised(corpus, 2).temperature
+
+
+def test_far_from_every_measured_setup_the_rules_answer_alone_and_say_so(corpus):
+    far = advised(corpus, 2, student_params=10**9, teacher_params=10**11, epochs=500, n_train=100_000)
+    assert far.nearest[0].distance > 1.5
+    assert "far_from_runs" in {notice.code for notice in far.warnings}
+    assert far.temperature == recommend(teacher(2), far.setup).temperature
+
+
+def test_a_loss_that_no_run_has_is_answered_by_the_rules_alone(corpus):
+    answer = advised(corpus, 0, standardized=True, kd_weight=9.0, hard_weight=0.1)
+    assert "no_runs_of_this_loss" in {notice.code for notice in answer.warnings}
+    assert answer.reasons[0].kind == "rule"
