@@ -117,7 +117,7 @@ def test_eight_processes_add_at_once_and_no_row_is_lost_or_doubled(url: str, row
     assert done["held"] == [rows // 2 * 9, rows // 2 * 9]
 
 
-@pytest.mark.parametrize(("rows", "times"), [(400, 8), pytest.param(8000, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("rows", "times"), [(400, 8), pytest.param(8000, 30, marks=pytest.mark.slow)])
 def test_killed_while_adding_all_of_the_file_or_nothing_is_there(url: str, rows: int, times: int) -> None:
     name = written("many.csv", (run for i in range(rows // 8) for run in some(curve=f"c{i}")))
     done = writers("killed", url, name, times, 0)

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tempadvisor.errors import TempAdvisorError
 from tempadvisor.imports import read_file
@@ -61,9 +62,11 @@ def killed(url: str, file: str, times: str, seed: str) -> object:
     take(reading, {}, url)
     lasts = time.monotonic() - begun
     found = []
-    for _ in range(int(times)):
+    for i in range(int(times)):
         for one in imports(url):
             remove(one.id, url)
+        if i % 2 and url.startswith("sqlite:"):
+            Path(url.removeprefix("sqlite:///")).unlink(missing_ok=True)  # so that the tables are made, too
         pid = forked(lambda: take(reading, {}, url))
         time.sleep(rng.uniform(0, 1.1 * lasts))
         os.kill(pid, signal.SIGKILL)
