@@ -113,8 +113,8 @@ CLAIMS = (
           lambda c: _epochs(c, most=True) and _measure(c, "related_mass") <= RELATED, tilt, 1),
     Claim("S4", "Fine labels like higher temperatures than coarse ones, same images: tilt, fine less coarse",
           lambda c: str(c.run.dataset).endswith("-fine"), lambda c: str(c.run.dataset).endswith("-coarse"), tilt, 1),
-    Claim("S5", "Minimal fine-tuning of a pretrained teacher helps, excess hurts: gain at T=4, 2 epochs less 60",
-          _teacher("pretrained_brief"), _teacher("pretrained_over"), gain_at_4, 1),
+    Claim("S5", "Little fine-tuning of a pretrained teacher helps, excess hurts: gain at T=4, 2 epochs less 20 to 60",
+          _teacher("pretrained_brief", "lite_brief"), _teacher("pretrained_over", "lite_over"), gain_at_4, 1),
     Claim("S5", "The same for teachers from scratch: gain at T=4, brief less over-trained",
           _teacher("brief"), _teacher("overtrained"), gain_at_4, 1),
     Claim("S6", "A student trained on the labels first gains less: gain at T=4, target-trained less random",
@@ -178,12 +178,20 @@ def _order(row: str) -> str:
     return name or "S2~"
 
 
-def regret_rows(curves: Sequence[Curve], groups: Sequence[tuple[str, Test]]) -> list[str]:
-    """Return the table of what fixed temperatures lose, and what a perfect advisor would show."""
+Losses = dict[int, tuple[Array, float]]
+
+
+def losses(curves: Sequence[Curve]) -> Losses:
+    """Return what each temperature loses in each curve, and what a perfect advisor would show, in points."""
     lost = {}
     for curve in curves:
         rng = np.random.default_rng(list(str(curve.run.curve).encode()))  # so that a new curve changes no other
         lost[id(curve)] = 100 * regrets(curve.accuracy, rng), 100 * floor(curve.accuracy, rng)
+    return lost
+
+
+def regret_rows(curves: Sequence[Curve], lost: Losses, groups: Sequence[tuple[str, Test]]) -> list[str]:
+    """Return the table of what fixed temperatures lose, and what a perfect advisor would show."""
     rows = [f"| setups | curves | | {' | '.join(f'T={t:g}' for t in SHOWN)} | perfect advisor |"]
     rows.append("|---|---|---|" + "---|" * (len(SHOWN) + 1))
     columns = [TEMPERATURES.index(t) for t in SHOWN]
@@ -198,7 +206,7 @@ def regret_rows(curves: Sequence[Curve], groups: Sequence[tuple[str, Test]]) -> 
     return rows
 
 
-def _lost(lost: dict[int, tuple[Array, float]], k: int) -> Callable[[Curve], float]:
+def _lost(lost: Losses, k: int) -> Callable[[Curve], float]:
     return lambda curve: float(lost[id(curve)][0][k])
 
 
@@ -211,6 +219,10 @@ SECTION = """{begin}
 {n_curves} complete curves ({parts}), {n_runs:,} runs, {n_teachers} teachers, {n_failed} failed runs;
 {incomplete:,} more runs belong to curves that are not complete yet and count nowhere. Accuracy is that of the test
 split; differences are paired by seed. The frozen source is not among them.
+
+**In short**: the first question is whether a student can follow its teacher's logits, in its steps and at its learning
+rate. Where students learned their task at every temperature ({n_followed} curves), T=1 loses {followed_1} points on
+average and T=4 {followed_4}; where at some temperature they did not, T=1 loses {lost_1} and T=4 {lost_4}.
 
 **Best temperature** (top of the curve smoothed over 0.4 octaves), number of curves:
 {best}.
@@ -254,6 +266,7 @@ share images and teachers, so the errors are rather too small.
 def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> str:
     """Return the section of the data card."""
     sources = Counter(str(curve.run.source) for curve in curves)
+    lost = losses(curves)
     ahead = [curve for curve in curves if _ahead(curve) >= AHEAD]
     behind = [curve for curve in curves if _ahead(curve) < AHEAD]
     harmed = [curve for curve in curves if (SMOOTHER @ curve.gain.mean(0)).max() < 0]
@@ -266,8 +279,8 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         ("those, with T²", lambda curve: _long(curve) and _t_squared(curve)),
         ("teacher ahead by 5 points or more", lambda curve: _ahead(curve) >= AHEAD),
         ("teacher ahead by less", lambda curve: _ahead(curve) < AHEAD),
-        ("learned at every T", lambda curve: not curve.unlearned.any()),
-        ("not learned at some T", lambda curve: bool(curve.unlearned.any())),
+        ("learned at every T", _followed),
+        ("not learned at some T", lambda curve: not _followed(curve)),
     )
     return SECTION.format(
         begin=BEGIN,
@@ -291,7 +304,16 @@ def section(curves: Sequence[Curve], incomplete: int, plots: Sequence[str]) -> s
         gain_long=gain_long,
         short=SHORT,
         splits=SPLITS,
-        regrets="\n".join(regret_rows(curves, groups)),
+        regrets="\n".join(regret_rows(curves, lost, groups)),
+        n_followed=sum(map(_followed, curves)),
+        **{
+            f"{name}_{t}": f"{_macro(part, _lost(lost, TEMPERATURES.index(t)), np.mean):.2f}" if part else "none"
+            for name, part in (
+                ("followed", [curve for curve in curves if _followed(curve)]),
+                ("lost", [curve for curve in curves if not _followed(curve)]),
+            )
+            for t in (1, 4)
+        },
         findings="\n".join(finding_rows(curves)),
         plots="\n\n".join(f"![Curves of {name}](plots/{name}.svg)" for name in plots),
     )
@@ -308,6 +330,10 @@ def _tall(curve: Curve) -> bool:
     smooth = SMOOTHER @ curve.gain[:half].mean(0)
     each = curve.gain[half:, int(np.argmax(smooth))] - curve.gain[half:, int(np.argmin(smooth))]
     return bool(each.mean() > 2 * each.std(ddof=1) / len(each) ** 0.5)
+
+
+def _followed(curve: Curve) -> bool:
+    return not curve.unlearned.any()
 
 
 def _short(curve: Curve) -> bool:
