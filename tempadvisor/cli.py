@@ -35,15 +35,19 @@ class Commands(PlainGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""
-        return [*super().list_commands(ctx), "knowledge"]
+        self._complete()
+        return super().list_commands(ctx)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command by its name."""
-        if cmd_name != "knowledge":
-            return super().get_command(ctx, cmd_name)
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the first word names, and the other words."""
+        if args[0] not in self.commands:
+            self._complete()
+        return super().resolve_command(ctx, args)
+
+    def _complete(self) -> None:
         from tempadvisor.cli_knowledge import app as knowledge
 
-        return typer.main.get_command(knowledge)
+        self.commands = {**self.commands, "knowledge": typer.main.get_command(knowledge)}
 
 
 app = typer.Typer(

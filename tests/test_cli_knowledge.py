@@ -211,6 +211,14 @@ def test_help_shows_an_example_and_fits_80_columns(run: Run, words: tuple[str, .
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_knowledge_misspelled_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    assert run("list").code == 0
+    monkeypatch.setattr(sys, "argv", ["tempadvisor", "knowlege", "list"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "Did you mean 'knowledge'?" in capsys.readouterr().err
+
+
 def test_the_help_of_add_names_what_each_flag_takes_and_what_a_row_must_tell(run: Run) -> None:
     text = run("add", "--help").out
     for part in ("FILE ", "--map THEIRS=OURS", "--set OURS=VALUE", "--knowledge URL", "t_squared"):
