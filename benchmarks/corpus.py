@@ -220,9 +220,9 @@ SECTION = """{begin}
 {incomplete:,} more runs belong to curves that are not complete yet and count nowhere. Accuracy is that of the test
 split; differences are paired by seed. The frozen source is not among them.
 
-**In short**: the first question is whether a student can follow its teacher's logits, in its steps and at its learning
-rate. Where students learned their task at every temperature ({n_followed} curves), T=1 loses {followed_1} points on
-average and T=4 {followed_4}; where at some temperature they did not, T=1 loses {lost_1} and T=4 {lost_4}.
+**In short**: the first question is whether a student can follow its teacher's logits, in its steps and at its
+learning rate. Where students learned their task at every temperature ({n_followed} curves), T=1 loses {followed_1}
+points on average and T=4 {followed_4}; where at some temperature they did not, T=1 loses {lost_1} and T=4 {lost_4}.
 
 **Best temperature** (top of the curve smoothed over 0.4 octaves), number of curves:
 {best}.

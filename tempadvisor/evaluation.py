@@ -101,6 +101,7 @@ def evaluate(
     curves: Sequence[Curve],
     *,
     by: str = "source",
+    beside: Sequence[Curve] = (),
     book: RuleBook | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -109,11 +110,13 @@ def evaluate(
     Args:
         curves: complete measured curves with profiles, of at least three sources.
         by: "source", or "teacher" or "setup" in ten folds.
+        beside: more curves to learn from, in the folds that they do not belong to; they are not scored.
         book: the rules; the shipped ones unless given.
         progress: called with the folds done and the folds in all.
     """
-    cases = cases_of(curves, book)
-    folds = _folds(cases, by)
+    everything = cases_of([*curves, *beside], book)
+    everywhere = _folds(everything, by)
+    cases, folds = everything[: len(curves)], everywhere[: len(curves)]
     answers: list[Response | None] = [None] * len(cases)
     single: dict[tuple[str, float], Array] = {candidate: np.zeros(len(cases)) for candidate in CANDIDATES}
     choices: dict[str, Choice] = {}
@@ -121,7 +124,7 @@ def evaluate(
     names = sorted(set(folds))
     for done, name in enumerate(names):
         held = [i for i, fold in enumerate(folds) if fold == name]
-        rest = [case for case, fold in zip(cases, folds, strict=True) if fold != name]
+        rest = [case for case, fold in zip(everything, everywhere, strict=True) if fold != name]
         choice = choose(rest, by)
         choices[name] = choice
         for candidate in CANDIDATES:
@@ -217,12 +220,12 @@ def _position(answer: Response, temperature: float) -> tuple[float, float]:
 def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration:
     """Return the calibration under which held-out answers would have held on validation accuracy.
 
-    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases; the quantiles
+    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, if any does; the quantiles
     are those that leave the best temperature out on 5 % of the cases on each side; the threshold of harm is the
-    highest that leaves at most 2 % of the cases harmed and unflagged; that of indifference the one where the flag
-    is right most often.
+    highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than twice as many as are
+    harmed; that of indifference the one where the flag is right most often.
     """
-    tolerances = TOLERANCE * np.array([0.0, 0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
+    tolerances = TOLERANCE * np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
     held = []
     for tolerance in tolerances:
         ends = [interval_of(answer, tolerance) for answer in answers]
@@ -239,13 +242,14 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     harmed = np.array([_hurt_on_validation(c, a.best) for c, a in zip(cases, answers, strict=True)])
     thresholds = np.unique(np.concatenate([[0.0], chance, [1.0]]))
     unflagged = np.array([np.mean(harmed & (chance <= t)) for t in thresholds])
-    harm = float(thresholds[np.flatnonzero(unflagged <= 0.02)[-1]])
+    few = np.array([np.mean(chance > t) <= 2 * harmed.mean() for t in thresholds])
+    harm = float(max(thresholds[unflagged <= 0.02][-1], thresholds[few][0]))
     lost = np.array([most_lost(answer) for answer in answers])
     flat = np.array([_flat_on_validation(case) for case in cases])
     limits = np.unique(np.concatenate([[-1.0], lost]))
     right = np.array([np.mean((lost <= limit) == flat) for limit in limits])
     return Calibration(
-        tolerance=float(tolerances[good[-1]]) if len(good) else 0.0,
+        tolerance=float(tolerances[good[-1] if len(good) else 0]),
         low=low,
         high=high,
         harm=harm,

@@ -52,6 +52,7 @@ LAYERS = (
         "advise",
         "rivals",
         "evaluation",
+        "fitting",
         "suites",
         "material",
         "cluster",
