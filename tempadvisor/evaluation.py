@@ -220,8 +220,8 @@ def _position(answer: Response, temperature: float) -> tuple[float, float]:
 def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration:
     """Return the calibration under which held-out answers would have held on validation accuracy.
 
-    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, if any does; the quantiles
-    are those that leave the best temperature out on 5 % of the cases on each side; the threshold of harm is the
+    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, if any does; the
+    quantiles are those that leave the best temperature out on 5 % of the cases on each side; the threshold of harm is the
     highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than twice as many as are
     harmed; that of indifference the one where the flag is right most often.
     """
