@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tempadvisor.batched import linear_layers, train_batched
-from tempadvisor.cluster import cluster, place
+from tempadvisor.cluster import arrived, cluster, place
 from tempadvisor.distill import Views, train
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
@@ -234,7 +234,7 @@ def run_job(job: Job, material: Material | None = None) -> list[Run]:
     """Train the students of a job, and return their rows; `material` is made or read here unless it is given."""
     with _one_thread(), _own_stream():
         curve = job.curve
-        samples, views, facts = moved(material or material_of(curve), device())
+        samples, views, facts = moved(arrived(material) or material_of(curve), device())
         starts = [start_of(curve, samples, views, seed) for seed in job.seeds]
         began = time.perf_counter()
         if linear_layers(starts[0]) is not None and not curve.setup.standardized:

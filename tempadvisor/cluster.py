@@ -63,6 +63,11 @@ def place(client: Client, value: Any) -> Any:
         return client.submit(_same, value, pure=False)
 
 
+def arrived(placed: Any) -> Any:
+    """Return what was placed; where the cluster has one core left, joblib runs jobs here and hands out a promise."""
+    return placed.result() if hasattr(placed, "result") else placed
+
+
 def _same(value: Any) -> Any:
     return value
 

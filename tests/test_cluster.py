@@ -110,6 +110,17 @@ def test_rows_from_a_cluster_are_those_of_one_process_though_a_worker_is_killed_
     assert sent == [os.getpid()] * 2  # once a curve, 12 students each
 
 
+@pytest.mark.slow
+def test_one_core_that_is_left_is_enough(tmp_path: Path) -> None:
+    file, here, there = suite(tmp_path), tmp_path / "here.csv", tmp_path / "there.csv"
+    run_suite(file, here)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(tmp_path)
+    ) as local:
+        run_suite(file, there, scheduler=local.scheduler_address)
+    assert timeless(there) == timeless(here)
+
+
 def test_a_scheduler_that_does_not_answer_ends_in_one_line_within_seconds(tmp_path, monkeypatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
