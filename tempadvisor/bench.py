@@ -46,10 +46,11 @@ from tempadvisor.material import (
     views_of,
 )
 from tempadvisor.models import build
+from tempadvisor.preflight import check_material, runs_before
 from tempadvisor.profiling import profile
 from tempadvisor.records import TrainingSetup
-from tempadvisor.runs import Key, Run, read_runs, write_runs
-from tempadvisor.suites import Curve, Suite, read_suite
+from tempadvisor.runs import Key, Run, write_runs
+from tempadvisor.suites import Curve, Suite, Teacher, read_suite
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -101,21 +102,17 @@ def run_suite(
         The plan, as it was before anything ran.
 
     Raises:
-        UsageError: the suite says what cannot be, `out` exists and `resume` is off, or no worker answers at
-            `scheduler`. Before any training.
-        InputError: a data set is missing or too small. Before any training.
+        UsageError: the suite says what cannot be, `out` exists and `resume` is off, cannot be written or holds other
+            runs, or no worker answers at `scheduler`. Before any training.
+        InputError: a data set or model is missing or too small or large, before any training; or a teacher does not
+            train to finite logits, before its students.
         KnowledgeError: `out` is no file of runs. Before any training.
     """
     if jobs < 1:
         raise UsageError(f"jobs must be at least 1. Got {jobs}.", code="bad_jobs")
     suite = read_suite(path)
-    for curve in suite.curves:
-        student_of(curve, samples_of(curve), seed=0)
-    if out.exists() and not (resume or dry_run):
-        raise UsageError(f"{out} must not exist yet. Add --resume to go on with it.", code="exists")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out.parent} must be a folder. It does not exist.", code="no_folder")
-    done: dict[Key, Run] = {run.key: run for run in (read_runs(out) if out.exists() else ())}
+    check_material(suite)
+    done = runs_before(suite, out, resume=resume, dry_run=dry_run)
     todo = list(_jobs(suite, done))
     n_todo = sum(len(job.temperatures) * len(job.seeds) for job in todo)
     plan = Plan(n_runs=suite.n_runs, n_todo=n_todo, minutes=sum(map(_seconds, todo)) / 60 / jobs if dry_run else 0.0)
@@ -152,8 +149,20 @@ def _profile_teachers(suite: Suite, names: set[str], path: Path) -> None:
                 logits_from="train" if curve.setup.augmentation == "none" else "train-augmented",
                 read_all=True,
             )
-    if missing:
-        write_profiles(path, profiles)
+    if profiles:
+        write_profiles(path, profiles, {curve.name: _made(curve) for curve in suite.curves})
+
+
+def _made(curve: Curve) -> dict[str, Any]:
+    """Return what the rows of a curve do not tell: where its data lie, how its teacher and first weights are made."""
+    made: dict[str, Any] = {"dataset": curve.bench.dataset, "teacher": _given(curve.teacher)}
+    if curve.pretraining:
+        made["pretraining"] = {"dataset": curve.pretraining.dataset, **_given(curve.pretraining.recipe)}
+    return made
+
+
+def _given(teacher: Teacher) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(teacher).items() if value is not None}
 
 
 def _results(todo: list[Job], jobs: int, client: Client | None) -> Iterator[list[Run]]:

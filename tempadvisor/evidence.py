@@ -1,7 +1,8 @@
 """Keep the teachers' profiles beside the runs: what each curve's students saw of their teacher, one line a curve.
 
 `runs.csv` has them in `runs.teachers.jsonl`, joined by the name of the curve: a teacher looks different under another
-augmentation, on other images, or with its logits scaled. Whoever learns from runs reads both files here.
+augmentation, on other images, or with its logits scaled. A line also holds how the teacher was made and where the
+data came from, so that a row and its line are enough to make the run again. Whoever learns from runs reads both here.
 """
 
 from __future__ import annotations
@@ -28,12 +29,22 @@ def profiles_path(runs: Path) -> Path:
     return runs.with_suffix(".teachers.jsonl")
 
 
-def write_profiles(path: Path, profiles: Mapping[str, TeacherProfile]) -> None:
-    """Write profiles by the name of their curve, sorted by it, all or nothing."""
-    lines = [
-        json.dumps({"curve": name, "profile": _rounded(as_dict(profiles[name]))}, separators=(",", ":"))
-        for name in sorted(profiles)
-    ]
+def write_profiles(
+    path: Path, profiles: Mapping[str, TeacherProfile], made: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Write profiles by the name of their curve, sorted by it, all or nothing.
+
+    Args:
+        path: where to.
+        profiles: by the name of the curve.
+        made: by the same, what the rows do not tell of how teacher, data and first weights were made.
+    """
+    lines = []
+    for name in sorted(profiles):
+        entry = {"curve": name, "profile": _rounded(as_dict(profiles[name]))}
+        if made and name in made:
+            entry["made"] = made[name]
+        lines.append(json.dumps(entry, separators=(",", ":")))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     temporary.replace(path)

@@ -1,14 +1,20 @@
 """The profiles beside the runs: what each curve's students saw of their teacher."""
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tempadvisor import material, suites
+from tempadvisor.bench import Job, run_job, run_suite
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
 from tempadvisor.profiling import profile
 from tempadvisor.runs import read_runs
+from tempadvisor.suites import BENCH_COLUMNS, Bench, Curve, Teacher
 
 RUNS = Path(__file__).resolve().parent.parent / "knowledge" / "runs"
 
@@ -81,3 +87,48 @@ def test_the_profiles_of_the_corpus_fit_their_runs(path):
             run.setup.logits_from,
         )
         assert found.n_samples == run.setup.n_train * run.augmentation_views
+
+
+SUITE = """
+temperatures = [4]
+[teachers.t]
+model = "mlp-16"
+epochs = 30
+[[design]]
+dataset = "sklearn/digits"
+teacher = "t"
+student = "cnn-2"
+optimizer = "sgd"
+lr = 0.05
+epochs = 2
+batch_size = 32
+n_train = 100
+n_val = 50
+n_test = 60
+kd_weight = 0.9
+split_seed = 3
+augmentation = "standard"
+teacher_logit_scale = 2.0
+label_noise = 0.2
+"""
+
+
+def test_a_row_and_its_line_are_enough_to_make_the_run_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "small.toml").write_text(SUITE)
+    run_suite(tmp_path / "small.toml", tmp_path / "runs.csv")
+    row = read_runs(tmp_path / "runs.csv")[-1]
+    made = json.loads(profiles_path(tmp_path / "runs.csv").read_text())["made"]
+    told = {column.name: getattr(row, column.name, None) for column in BENCH_COLUMNS}
+    derived = dict.fromkeys(suites.DERIVED)
+    curve = Curve(
+        name=row.curve,
+        bench=Bench(**(told | {"dataset": made["dataset"]})),
+        setup=dataclasses.replace(row.setup, **derived),
+        teacher=Teacher(**made["teacher"]),
+    )
+    shutil.rmtree(tmp_path / "cache")
+    for function in (material.views_of, material.samples_of):
+        function.cache_clear()
+    (again,) = run_job(Job(row.suite, curve, (row.temperature,), (row.seed,)))
+    assert dataclasses.replace(again, time=row.time, train_seconds=row.train_seconds) == row
