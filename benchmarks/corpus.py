@@ -143,14 +143,17 @@ CLAIMS = (
 
 
 def verdict(claim: Claim, mean: float, error: float) -> str:
-    """Return confirmed or contradicted where the difference exceeds two standard errors, or what else there is."""
+    """Return confirmed or contradicted beyond three standard errors, qualified beyond two, or what else there is."""
     if np.isnan(mean):
         return "not yet measured"
     if not claim.sign:
         return "no prediction"
     if abs(mean) <= 2 * error:
         return "open: within 2 standard errors"
-    return "confirmed" if mean * claim.sign > 0 else "contradicted"
+    favors = mean * claim.sign > 0
+    if abs(mean) <= 3 * error:
+        return f"qualified: {'for' if favors else 'against'} it, by less than 3 standard errors"
+    return "confirmed" if favors else "contradicted"
 
 
 def finding_rows(curves: Sequence[Curve]) -> list[str]:
@@ -253,7 +256,7 @@ perfect: that is the floor. Halves share teacher, split and test images, so this
 *Tilt* is the mean accuracy at T of 12 to 40 less that at 2 to 4; values of a curve are clipped at 10 points, so that
 a few collapses do not decide. Curves with T² and at least {short} steps, but for the rows on duration, which take all
 lengths. Groups are compared within a source, then averaged over sources where both have two curves or more; the error
-is over curves. *Confirmed* and *contradicted* mean beyond two such errors. The contrasts and the {short} steps were
+is over curves. *Confirmed* and *contradicted* mean beyond three such errors. The contrasts and the {short} steps were
 chosen after seeing some of the data, and there are more than a dozen: all of this is exploratory. Curves of a source
 share images and teachers, so the errors are rather too small.
 
