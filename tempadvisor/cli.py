@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,6 +135,9 @@ def recommend(
         str | None, typer.Option(metavar="FILE", help="Setup in YAML or TOML; flags override it.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
+    knowledge_version: Annotated[
+        str | None, typer.Option(metavar="V", help="Answer as this version of the knowledge did.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a KD temperature for a teacher and a training setup."""
@@ -162,7 +166,7 @@ def recommend(
     elif teacher is not None:
         with progress_bar("Profiling the teacher") as progress:
             measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
-    advice = advise(measured, setup)
+    advice = advise(measured, setup, knowledge_version=knowledge_version)
 
     def layout() -> str:
         from tempadvisor import render
@@ -236,6 +240,7 @@ def bench(
     """Train students over temperatures, as a suite declares, and write each as a row."""
     from tempadvisor.bench import run_suite
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, rows are kept
     if suite is None:
         raise UsageError("bench needs a suite: 'tempadvisor bench suite.toml --dry-run'.", code="nothing_given")
     if jobs is not None and not jobs.isdecimal():

@@ -33,6 +33,7 @@ NAMES = (
     "glyphs/latin-fine",
     "glyphs/kana",
 )
+MOST_BYTES = 8 * 10**9  # of a data set that is scaled
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
@@ -84,6 +85,8 @@ def load(name: str, *, image_size: int | None = None) -> Data:
         raise InputError(
             f"{name} must be a data set. {did_you_mean(name, NAMES)} A folder or .npz works too.", code="no_data"
         )
+    if data.n_classes < 2:
+        raise InputError(f"{name} must have at least 2 classes. Got 1.", code="one_class")
     return data if image_size in (None, data.images.shape[2]) else _resized(data, image_size or 0)
 
 
@@ -278,6 +281,13 @@ def _decoded(files: list[Path], cached: Path) -> np.ndarray[tuple[int, ...], np.
 
 
 def _resized(data: Data, size: int) -> Data:
+    n_bytes = len(data.images) * data.images.shape[1] * size * size
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"images must take at most {MOST_BYTES / 1e9:.0f} GB. Got {n_bytes / 1e9:.0f} GB for {data.name} at "
+            f"{size} pixels. Lower image_size.",
+            code="too_large",
+        )
     small = [
         interpolate(part.float(), (size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
         for part in torch.split(data.images, 4096)

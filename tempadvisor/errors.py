@@ -15,7 +15,9 @@ be what, what was got, where, and what to do next, in one line.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 
 class TempAdvisorError(Exception):
@@ -31,6 +33,10 @@ class TempAdvisorError(Exception):
     def __init__(self, message: str, *, code: str) -> None:
         self.code = code
         super().__init__(one_line(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come back whole from another process."""
+        return functools.partial(type(self), code=self.code), self.args
 
 
 class UsageError(TempAdvisorError):

@@ -95,8 +95,8 @@ def samples_of(curve: Curve) -> Samples:
     """Return the splits of `curve`.
 
     Raises:
-        InputError: the data cannot give them, or, so that it is known before anything is trained, the teacher's
-            checkpoint or the data of the pretraining cannot be used.
+        InputError: the data cannot give them, or, so that it is known before anything is trained, the teacher's model
+            or checkpoint or the data of the pretraining cannot be used.
     """
     bench, setup = curve.bench, curve.setup
     data = _data(str(bench.dataset), setup.image_size)
@@ -124,8 +124,7 @@ def samples_of(curve: Curve) -> Samples:
         source=data.source,
         flip=data.flip,
     )
-    if curve.teacher.checkpoint:
-        _teacher_start(curve, samples)
+    _teacher_start(curve, samples)
     if curve.pretraining:
         _pretraining_data(curve.pretraining, *_image_shape(samples)[:2])
     return samples
@@ -248,8 +247,14 @@ def views_of(curve: Curve) -> tuple[Views, Facts]:
     def asked() -> dict[str, Tensor]:
         return {"logits": torch.stack([_forward(teacher, view) for view in views.images])}
 
-    logits = _cached(key, asked)["logits"]
-    return dataclasses.replace(views, teacher_logits=logits * (bench.teacher_logit_scale or 1.0)), facts
+    logits = _cached(key, asked)["logits"] * (bench.teacher_logit_scale or 1.0)
+    if not logits.isfinite().all():
+        raise InputError(
+            f"teacher {curve.teacher.name} must train to finite logits. Got others ({curve.name}). "
+            "Lower its lr, or teacher_logit_scale.",
+            code="broken_teacher",
+        )
+    return dataclasses.replace(views, teacher_logits=logits), facts
 
 
 def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
@@ -258,16 +263,18 @@ def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
     if made.image_size:
         shape = (3, made.image_size, made.image_size)
     seed = 100 + (made.seed or 0) + 1000 * (curve.bench.split_seed or 0)
-    teacher = build(str(made.model), image_shape=shape, n_classes=samples.n_classes, seed=seed)
-    if made.checkpoint:
-        file = located(made.checkpoint)
-        whole = load_body(teacher, read_checkpoint(file), head_names(str(made.model), shape))
-        if not whole and not made.epochs:
-            raise InputError(
-                f"teacher {made.name} must be fine-tuned for at least 1 epoch. Got 0, and {file.name} knows other "
-                "classes.",
-                code="misfit",
-            )
+    try:
+        teacher = build(str(made.model), image_shape=shape, n_classes=samples.n_classes, seed=seed)
+        if made.checkpoint:
+            file = located(made.checkpoint)
+            whole = load_body(teacher, read_checkpoint(file), head_names(str(made.model), shape))
+    except InputError as error:
+        raise InputError(f"{error} (teacher {made.name})", code=error.code) from None
+    if made.checkpoint and not whole and not made.epochs:
+        raise InputError(
+            f"teacher {made.name} must be fine-tuned for at least 1 epoch. Got 0, and {file.name} has other classes.",
+            code="misfit",
+        )
     return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
 
 

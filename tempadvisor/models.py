@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import itertools
 import re
 import sys
 import threading
@@ -19,13 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
+from tempadvisor.architectures import FAMILIES, CifarResNet, built_in, check_size, meant
 from tempadvisor.errors import InputError, did_you_mean
 from tempadvisor.hub import offline_without_network, quiet
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".bin")
-FAMILIES = ("mlp-64", "cnn-16", "resnet20", "vit-64", "mixer-64")
 _DRAWING = threading.Lock()  # first weights are drawn from a state that all threads share
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -59,91 +58,6 @@ class Prepared(nn.Module):
         return self.teacher(pixels)
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters: subsample, and pad the channels with zeros."""
-
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
-        self.stride, self.grown = stride, (outside - inside) // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        short = x[:, :, :: self.stride, :: self.stride]
-        return torch.relu(out + pad(short, (0, 0, 0, 0, self.grown, self.grown)))
-
-
-class CifarResNet(nn.Module):
-    """The CIFAR ResNet of He et al. 2015, depth 6 n + 2, with the parameter names of its well-known checkpoints."""
-
-    def __init__(self, depth: int, width: int, n_classes: int, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        widths = [width, width, 2 * width, 4 * width]
-        stages = [
-            nn.Sequential(
-                *(
-                    Block(widths[i] if block == 0 else widths[i + 1], widths[i + 1], 2 if i > 0 and block == 0 else 1)
-                    for block in range((depth - 2) // 6)
-                )
-            )
-            for i in range(3)
-        ]
-        self.layer1, self.layer2, self.layer3 = stages
-        self.linear = nn.Linear(4 * width, n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = torch.relu(self.bn1(self.conv1(x)))
-        out = self.layer3(self.layer2(self.layer1(out)))
-        logits: Tensor = self.linear(out.mean((2, 3)))
-        return logits
-
-
-class Transformer(nn.Module):
-    """A small ViT, or with `mixer` an MLP-Mixer: patches of a fourth of the image, four layers, mean pooling."""
-
-    def __init__(self, width: int, size: int, n_classes: int, channels: int, *, mixer: bool) -> None:
-        super().__init__()
-        patch = max(1, size // 4)
-        tokens = (size // patch) ** 2
-        self.embed = nn.Conv2d(channels, width, patch, patch)
-        self.position = nn.Parameter(0.02 * torch.randn(tokens, width))
-        layers: list[nn.Module] = [
-            MixerLayer(width, tokens)
-            if mixer
-            else nn.TransformerEncoderLayer(
-                width, max(1, width // 16), 2 * width, 0.0, batch_first=True, norm_first=True
-            )
-            for _ in range(4)
-        ]
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.embed(x).flatten(2).transpose(1, 2) + self.position
-        logits: Tensor = self.head(self.layers(tokens).mean(1))
-        return logits
-
-
-class MixerLayer(nn.Module):
-    """Mix over tokens, then over channels, each by a small perceptron."""
-
-    def __init__(self, width: int, tokens: int) -> None:
-        super().__init__()
-        self.over_tokens = nn.Sequential(nn.Linear(tokens, 2 * tokens), nn.GELU(), nn.Linear(2 * tokens, tokens))
-        self.over_channels = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.over_tokens(self.norms[0](x).transpose(1, 2)).transpose(1, 2)
-        mixed: Tensor = x + self.over_channels(self.norms[1](x))
-        return mixed
-
-
 def build(
     name: str, *, image_shape: tuple[int, int, int], n_classes: int, seed: int, pretrained: bool = False
 ) -> nn.Module:
@@ -157,11 +71,12 @@ def build(
         pretrained: whether timm's weights are loaded.
 
     Raises:
-        InputError: the name is not known, or pretrained weights cannot be had.
+        InputError: the name is not known, the model is too large, or pretrained weights cannot be had.
     """
+    check_size(name, image_shape, n_classes)
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _built_in(name, image_shape, n_classes)
+        model = built_in(name, image_shape, n_classes)
         if model is None:
             return _timm(name, n_classes, image_shape[0], pretrained)
     if pretrained:
@@ -171,43 +86,18 @@ def build(
     return model
 
 
-def _built_in(name: str, image_shape: tuple[int, int, int], n_classes: int) -> nn.Module | None:
-    channels, height, width = image_shape
-    family, *numbers = re.findall(r"[a-z]+|\d+", name)[:1] + [int(part) for part in re.findall(r"\d+", name)]
-    if (
-        not re.fullmatch(r"(mlp(-\d+)+|(cnn|vit|mixer)-\d+|resnet(20|8|14|32|44|56|110)(-\d+)?)", name)
-        or 0 in numbers
-    ):
-        return None
-    if family == "mlp":
-        sizes = [channels * height * width, *numbers, n_classes]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for i, (inside, outside) in enumerate(itertools.pairwise(sizes)):
-            layers += [nn.ReLU()] * (i > 0) + [nn.Linear(inside, outside)]
-        return nn.Sequential(*layers)
-    if family == "cnn":
-        return _cnn(numbers[0], n_classes, channels)
-    if family == "resnet":
-        return CifarResNet(numbers[0], numbers[1] if len(numbers) > 1 else 16, n_classes, channels)
-    return Transformer(numbers[0], height, n_classes, channels, mixer=family == "mixer")
-
-
-def _cnn(width: int, n_classes: int, channels: int) -> nn.Sequential:
-    """Return three blocks of convolution, batch norm, ReLU and pooling, and a linear layer on the mean."""
-    layers: list[nn.Module] = []
-    for inside, outside in ((channels, width), (width, 2 * width), (2 * width, 4 * width)):
-        layers += [nn.Conv2d(inside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
-        layers += [nn.MaxPool2d(2, ceil_mode=True)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, n_classes))
-
-
 def _timm(name: str, n_classes: int | None, channels: int, pretrained: bool) -> nn.Module:
+    families = ", ".join(FAMILIES)
+    said = f"{name[:100]} must be a model. Built in: {families} and other widths; all other names are timm's."
+    near = meant(name)
+    if near:
+        raise InputError(f"{said} Did you mean {near}?", code="no_model")
     import timm
 
     plain = name.removeprefix("timm/")
     if not plain.startswith(("hf-hub:", "local-dir:")) and not timm.is_model(plain.split(".")[0]):
-        names = (*FAMILIES, *timm.list_models())
-        raise InputError(f"{name[:100]} must be a model. {did_you_mean(name[:100], names)[:200]}", code="no_model")
+        hint = did_you_mean(name[:100], (*FAMILIES, *timm.list_models()))
+        raise InputError(f"{said} {hint if 'mean' in hint else ''}".strip(), code="no_model")
     extra: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
     try:
         with quiet(), offline_without_network(pretrained):

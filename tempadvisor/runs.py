@@ -109,9 +109,19 @@ def write_runs(path: Path, runs: Iterable[Run]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["schema", *(column.name for column in RUN_COLUMNS)])
     table.writerows(map(to_row, ordered))
+    write_whole(path, text.getvalue())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path`, all or nothing; what goes wrong is told of `path`, as where the disk is full."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_runs(path: Path) -> tuple[Run, ...]:

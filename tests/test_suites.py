@@ -66,7 +66,7 @@ def timeless(file: Path) -> list[Run]:
             "'optimiser' is not a key of a design. Did you mean optimizer",
         ),
         ("[design.axes]", "[design.axes]\nbatch_size = []", "axis batch_size must be a list with at least one level"),
-        ("[1, 4]", "[0, 4]", "temperatures must be numbers above 0. Got 0"),
+        ("[1, 4]", "[0, 4]", "temperatures must be numbers from 0.001 to 1e+06. Got 0"),
         ("[1, 4]", "[4, 4]", "temperatures must be a list of different numbers"),
         ("seeds = 2", "seeds = 0", "seeds must be"),
         ('teacher = "t"', 'teacher = "u"', "teacher must be one of t. Got 'u'"),
