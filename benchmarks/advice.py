@@ -9,7 +9,7 @@ frozen source is left out; it judges once, when the work is closed.
 from __future__ import annotations
 
 import argparse
-import hashlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,49 +17,27 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from tempadvisor.curves import read_curves
-from tempadvisor.evaluation import Evaluation, bootstrap, evaluate
-from tempadvisor.rivals import macro
+from tempadvisor.evaluation import evaluate
+from tempadvisor.fitting import known_curves, version_of
+from tempadvisor.summary import Summary, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = Path(__file__).parent / "evaluations.jsonl"
+NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 
 
-def table(found: Evaluation) -> str:
-    """Return the scores as a Markdown table, in points, the best first."""
-    sources = [case.source for case in found.cases]
-    floor = np.array([case.floor for case in found.cases])
+def table(found: Summary) -> str:
+    """Return the scores as a Markdown table, in points."""
     lines = [
         "| method | mean regret | 90 % interval | median | above the floor by at most 0.2 | at most 0.5 | cost |",
         "|---|---|---|---|---|---|---|",
     ]
-    for score in sorted(found.scores, key=lambda one: macro(one.regret, sources)):
-        low, high = bootstrap(found, score.regret)
-        above = score.regret - floor
-        lines.append(
-            f"| {score.name} | {100 * macro(score.regret, sources):.2f} | {100 * low:.2f} to {100 * high:.2f} "
-            f"| {100 * np.median(score.regret):.2f} | {np.mean(above <= 0.002):.0%} | {np.mean(above <= 0.005):.0%} "
-            f"| {score.cost} |"
-        )
-    return "\n".join(lines)
-
-
-def promises(found: Evaluation) -> str:
-    """Return how intervals and verdicts held."""
-    v = found.verdicts
-    parts = {
-        "the interval's ends lose at most 0.2 points": v.ends_hold.mean(),
-        "the 90 % interval covers the best temperature": v.covers_best.mean(),
-        "harmed": v.harmed.mean(),
-        "harmed and not flagged": (v.harmed & ~v.harm_flagged).mean(),
-        "flagged as harmful": v.harm_flagged.mean(),
-        "indifferent": v.indifferent.mean(),
-        "flagged as indifferent": v.indifferent_flagged.mean(),
-        "of those rightly": v.indifferent[v.indifferent_flagged].mean() if v.indifferent_flagged.any() else np.nan,
-    }
-    return "\n".join(f"- {name}: {value:.0%}" for name, value in parts.items())
+    rows = [
+        f"| {line.method} | {100 * line.regret:.2f} | {100 * line.low:.2f} to {100 * line.high:.2f} "
+        f"| {100 * line.median:.2f} | {line.within_02:.0%} | {line.within_05:.0%} | {line.cost} |"
+        for line in found.lines
+    ]
+    return "\n".join([*lines, *rows])
 
 
 def main() -> int:
@@ -67,24 +45,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--by", choices=("source", "teacher", "setup"), default="source")
     by = parser.parse_args().by
-    files = [path for path in sorted((ROOT / "knowledge/runs").glob("*.csv")) if not path.name.startswith("frozen")]
-    curves = [curve for curve in read_curves(files)[0] if curve.profile is not None]
+    curves, _ = known_curves(NOWHERE)
     began = time.perf_counter()
-    found = evaluate(curves, by=by, progress=lambda done, n: print(f"fold {done} of {n}", file=sys.stderr))
-    print(f"{table(found)}\n\n{promises(found)}\n")
+    found = summarize(evaluate(curves, by=by, progress=lambda done, n: print(f"fold {done} of {n}", file=sys.stderr)))
+    print(f"{table(found)}\n")
+    for name, share in dataclasses.asdict(found.promises).items():
+        print(f"- {name}: {'none' if share is None else format(share, '.0%')}")
     for name, choice in found.choices.items():
-        print(f"- without {name}: {choice.kind} {choice.setting:g}, share {choice.share:g}")
-    sources = [case.source for case in found.cases]
-    names = "".join(sorted(str(curve.run.curve) for curve in curves))
+        print(f"- without {name}: {choice}")
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     entry = {
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit.stdout.strip(),
         "by": by,
         "curves": len(curves),
-        "corpus": hashlib.sha256(names.encode()).hexdigest()[:12],
+        "corpus": version_of(curves),
         "seconds": round(time.perf_counter() - began),
-        "regret": {score.name: round(macro(score.regret, sources), 5) for score in found.scores},
+        "regret": {line.method: round(line.regret, 5) for line in found.lines},
     }
     with LOG.open("a", encoding="utf-8") as log:
         log.write(json.dumps(entry) + "\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import tempadvisor
-from tempadvisor.belief import TEMPERATURES, Knowledge, Weighed, respond, shipped
+from tempadvisor.belief import TEMPERATURES, Knowledge, Weighed, knowledge_in_use, respond
 from tempadvisor.calibration import chance_of_harm, most_lost
 from tempadvisor.errors import OutOfScopeError, UsageError
 from tempadvisor.records import (
@@ -57,6 +57,7 @@ def recommend(
     *,
     book: RuleBook | None = None,
     learned: Learned | None = None,
+    knowledge_version: str | None = None,
 ) -> Recommendation:
     """Recommend a KD temperature for a teacher and a setup.
 
@@ -64,17 +65,20 @@ def recommend(
         profile: what was measured of the teacher; None answers from the rules alone, with low confidence.
         setup: what is known of the training; unknown fields stay unknown.
         book: the rules to apply; the shipped ones unless given.
-        learned: the model fitted to measured runs; the shipped one unless given, none where none is shipped.
+        learned: the model fitted to measured runs; the one in use unless given, none where there is none.
+        knowledge_version: as in an earlier answer, to get that answer again.
 
     Returns:
         The recommendation; its temperatures hold for the setup's loss contract, in that contract's units.
 
     Raises:
         OutOfScopeError: the task is one that temperature advice does not cover.
-        UsageError: `profile` is something else than a profile.
+        UsageError: `profile` is something else than a profile, or no knowledge of that version lies here.
+        KnowledgeError: the model in use is damaged.
     """
     setup = setup or TrainingSetup()
-    knowledge = Knowledge(book or load_rules(), learned or shipped())
+    book = book or load_rules()
+    knowledge = Knowledge(book, learned) if learned else knowledge_in_use(book, knowledge_version)
     if profile is not None and not isinstance(profile, TeacherProfile):
         raise UsageError(
             f"profile must be a TeacherProfile. Got {type(profile).__name__}. tempadvisor.profile makes one.",

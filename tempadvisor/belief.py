@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tempadvisor.calibration import Calibration, blend, ci90_of
+from tempadvisor.errors import UsageError
 from tempadvisor.features import features, vector
+from tempadvisor.location import model_path, previous_path
 from tempadvisor.records import LossContract, Nearest, Notice, Reason, TeacherProfile, TrainingSetup
 from tempadvisor.resources import knowledge_path
 from tempadvisor.response import Belief, Response, believe, curves
@@ -57,15 +60,33 @@ def rules_response(
     return respond(profile, setup, contract, Knowledge(book, None))[2]
 
 
-def shipped() -> Learned | None:
-    """Return the model that is shipped, or None where none is.
+def knowledge_in_use(book: RuleBook, version: str | None = None) -> Knowledge:
+    """Return the rules with the model in use: this user's own, else the shipped one, else none.
+
+    Args:
+        book: the rules.
+        version: of the knowledge wanted, if it is pinned; any model that lies here will do then.
 
     Raises:
-        KnowledgeError: it is damaged or of another version.
+        UsageError: nothing here has that version.
+        KnowledgeError: a model is damaged or of another version of tempadvisor.
     """
-    path = knowledge_path("rules.toml").with_name("model.npz")
-    if not path.exists():
-        return None
+    shipped = knowledge_path("rules.toml").with_name("model.npz")
+    there = [path for path in (model_path(), shipped, previous_path()) if path.exists()]
+    if version is None:
+        return Knowledge(book, _load(there[0]) if there and there[0] != previous_path() else None)
+    known = [Knowledge(book, None), *(Knowledge(book, _load(path)) for path in there)]
+    for knowledge in known:
+        if knowledge.version == version:
+            return knowledge
+    here = ", ".join(one.version for one in known)
+    raise UsageError(
+        f"--knowledge-version must be one that lies here: {here}. Got {version[:100]!r}.",
+        code="unknown_version",
+    )
+
+
+def _load(path: Path) -> Learned:
     from tempadvisor.learned import load
 
     return load(path)

@@ -154,6 +154,52 @@ def export(
     show(written, as_json, lambda: render.exported(written))
 
 
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge evaluate --by teacher")
+def evaluate(
+    by: Annotated[
+        str, typer.Option("--by", metavar="source|teacher|setup", help="What is left out at a time.")
+    ] = "source",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the advice and its rivals on setups never seen, of the shipped corpus and yours. Takes minutes."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.fitting import evaluated
+    from tempadvisor.progress import progress_bar
+
+    with progress_bar("Setups held out") as progress:
+        found = evaluated(by, url, progress=progress)
+    show(found, as_json, lambda: render.summary(found))
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge fit")
+def fit(
+    force: Annotated[bool, typer.Option("--force", help="Use the new model without comparing.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from your own runs too, and use the new model unless it advises worse on setups never seen."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.fitting import refit
+    from tempadvisor.progress import progress_bar
+
+    with progress_bar("Setups held out") as progress:
+        outcome = refit(url, force=force, progress=progress)
+    show(outcome, as_json, lambda: render.outcome(outcome))
+    if not outcome.activated:
+        raise typer.Exit(1)
+
+
+@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge restore")
+def restore(as_json: AsJson = False) -> None:
+    """Go back to the model before the last fit."""
+    from tempadvisor import render_knowledge as render
+    from tempadvisor.fitting import restore as go_back
+
+    version = go_back()
+    show({"version": version}, as_json, lambda: render.restored(version))
+
+
 def _pairs(option: str, words: Any) -> dict[str, str]:
     """Return the pairs of a repeatable option."""
     pairs: dict[str, str] = {}

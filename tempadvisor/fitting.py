@@ -1,6 +1,7 @@
 """Fit the model that advice uses: chosen and calibrated on held-out setups, then fitted to all of them.
 
-A new model replaces the one in use only where it does not advise worse on held-out setups, by a paired bootstrap.
+The model of this user lies beside the user's own runs and goes before the shipped one. A new one replaces it only
+where it does not advise worse on held-out setups, by a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempadvisor.curves import Curve
+from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import Evaluation, bootstrap, cases_of, choose, evaluate
-from tempadvisor.learned import Learned, distances
+from tempadvisor.holdings import own_runs, shipped_paths
+from tempadvisor.learned import Learned, distances, load, save
+from tempadvisor.location import model_path, previous_path
 from tempadvisor.regressor import FITS, lessons
 from tempadvisor.rivals import macro
+from tempadvisor.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
+BY = ("source", "teacher", "setup")
 LEAST_SOURCES = 3
 FAR = 0.95  # share of setups whose nearest neighbor of another source lies within the model's reach
 
@@ -41,6 +46,101 @@ class Comparison:
     def worse(self) -> bool:
         """Whether the new curves make advice worse beyond doubt."""
         return self.low > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What `refit` did: whether the new model is in use now, what it is, and what held-out setups said."""
+
+    activated: bool
+    version: str
+    kind: str
+    share: float
+    n_curves: int
+    n_own: int
+    comparison: Comparison | None
+
+
+def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
+    """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs."""
+    shipped, _ = read_curves(shipped_paths())
+    own, _ = curves_of(*own_runs(url))
+    taken = {(curve.run.suite, curve.run.curve) for curve in shipped}
+    return (
+        [curve for curve in shipped if curve.profile],
+        [curve for curve in own if curve.profile and (curve.run.suite, curve.run.curve) not in taken],
+    )
+
+
+def refit(
+    url: str | None = None, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Outcome:
+    """Fit to the shipped corpus and the user's own runs, and put the model to use unless it advises worse.
+
+    Args:
+        url: of the user's own runs.
+        force: put it to use in any case, and do not compare.
+        progress: called with the folds done and the folds in all.
+
+    Raises:
+        UsageError: there is nothing of the user's own to learn from, or there are too few sources.
+    """
+    shipped, own = known_curves(url)
+    if not own and not force:
+        raise UsageError(
+            "fit needs complete curves of your own, with their teachers' profiles: all ten temperatures and no KD "
+            "with at least four seeds, as bench writes them. Got none. Add some: tempadvisor knowledge add runs.csv.",
+            code="no_own_curves",
+        )
+    comparison = None if force else compare(shipped, own, progress)
+    model = fit([*shipped, *own])
+    activated = comparison is None or not comparison.worse
+    if activated:
+        use(model)
+    return Outcome(activated, model.version, model.kind, model.share, len(shipped) + len(own), len(own), comparison)
+
+
+def evaluated(
+    by: str = "source", url: str | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> Summary:
+    """Return the table of the advice and its rivals on the shipped corpus and the user's own runs.
+
+    Raises:
+        UsageError: `by` is not source, teacher or setup.
+    """
+    if by not in BY:
+        raise UsageError(f"--by must be one of {', '.join(BY)}. Got {by[:100]!r}.", code="bad_fold")
+    shipped, own = known_curves(url)
+    return summarize(evaluate([*shipped, *own], by=by, progress=progress))
+
+
+def use(model: Learned) -> None:
+    """Put a model to use for this user; the one before it is kept."""
+    path = model_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coming = path.with_name("model.coming.npz")
+    save(model, coming)
+    if path.exists():
+        path.replace(previous_path())
+    coming.replace(path)
+
+
+def restore() -> str:
+    """Put the model before back to use, and return its version, or that of the shipped knowledge if there was none.
+
+    Raises:
+        UsageError: no model of this user is in use.
+    """
+    path, before = model_path(), previous_path()
+    if not path.exists():
+        raise UsageError(
+            "restore needs a model of yours in use. There is none: fit makes one.", code="nothing_to_undo"
+        )
+    if before.exists():
+        before.replace(path)
+        return load(path).version
+    path.unlink()
+    return "shipped"
 
 
 def fit(curves: Sequence[Curve]) -> Learned:

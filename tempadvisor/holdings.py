@@ -41,18 +41,19 @@ class Exported:
 def shipped_runs(suites: Iterable[str | None] | None = None) -> tuple[Run, ...]:
     """Return the runs of the shipped corpus, of some suites if they are named; never those of a frozen source."""
     wanted = None if suites is None else set(suites)
-    return tuple(run for path in _shipped() if wanted is None or path.stem in wanted for run in read_runs(path))
+    return tuple(run for path in shipped_paths() if wanted is None or path.stem in wanted for run in read_runs(path))
 
 
 def shipped_cells() -> Iterator[dict[str, str]]:
     """Return the rows of the shipped corpus by column as they stand in it, many times faster than as runs."""
-    for path in _shipped():
+    for path in shipped_paths():
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file)
         yield from (dict(zip(header, cells, strict=True)) for cells in lines)
 
 
-def _shipped() -> list[Path]:
+def shipped_paths() -> list[Path]:
+    """Return the files of runs of the shipped corpus; never one of a frozen source."""
     return [path for path in sorted(knowledge_path("runs").glob("*.csv")) if not path.name.startswith("frozen")]
 
 

@@ -1,4 +1,4 @@
-"""Where the user's own runs live: a SQLite file of this user, or a PostgreSQL server that a team shares.
+"""Where the user's own knowledge lives: runs in a SQLite file or a PostgreSQL server that a team shares, and a model.
 
 Nothing is opened here; a place is only named, so that asking whether there is anything costs nothing.
 """
@@ -57,6 +57,16 @@ def place_of(url: str | None = None) -> Place:
         f"postgresql://USER@SERVER/DATABASE. Got {scheme[:40] + '://...' if separator else given[:40]!r}.",
         code="bad_knowledge_url",
     )
+
+
+def model_path() -> Path:
+    """Return where the model fitted for this user lies, if one is."""
+    return _data_home() / "tempadvisor" / "model.npz"
+
+
+def previous_path() -> Path:
+    """Return where the model before it lies."""
+    return model_path().with_name("model.previous.npz")
 
 
 def _data_home() -> Path:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from tempadvisor.audit import Cell, Coverage, Finding
 from tempadvisor.errors import one_line
+from tempadvisor.fitting import Outcome
 from tempadvisor.holdings import Exported
 from tempadvisor.store import Added, Import
+from tempadvisor.summary import Summary
 
 SHOWN = 50  # refused rows; --json has all of them
 NAMED = 12  # columns of a file that are left out
@@ -91,6 +93,65 @@ def findings(found: Sequence[Finding]) -> str:
         origin = f" (import {', '.join(one.imports)})" if one.imports else ""
         lines.append(one_line(f"{one.kind}:{where}{origin}: {one.text}"))
     return "\n".join([*lines, f"{_many(len(found), 'finding')}. Next: tempadvisor knowledge remove ID"])
+
+
+def summary(found: Summary) -> str:
+    """Lay out an evaluation: regrets in points of accuracy, least first."""
+    head = ("method", "mean", "90 % interval", "median", "within 0.2", "within 0.5", "cost")
+    rows = [
+        (
+            line.method,
+            f"{100 * line.regret:.2f}",
+            f"{100 * line.low:.2f} to {100 * line.high:.2f}",
+            f"{100 * line.median:.2f}",
+            f"{line.within_02:.0%}",
+            f"{line.within_05:.0%}",
+            line.cost,
+        )
+        for line in found.lines
+    ]
+    sources = ", ".join(f"{name} {n}" for name, n in found.sources.items())
+    promised = found.promises
+    kept = [
+        ("the interval's ends lose at most 0.2 points", promised.interval_ends_hold),
+        ("the 90 % interval covers the best temperature", promised.best_covered),
+        ("KD at the advised temperature hurts", promised.harmed),
+        ("  and was not flagged", promised.harmed_unflagged),
+        ("flagged as harmful", promised.harm_flagged),
+        ("the temperature hardly matters", promised.indifferent),
+        ("flagged so", promised.indifferent_flagged),
+    ]
+    parts = [
+        f"Regret in points on {found.n_curves} setups ({sources}), each {found.by} held out in turn.",
+        _table([head, *rows]),
+        "Share of the setups where",
+        _table([("", ""), *((name, f"{share:.0%}") for name, share in kept)]).lstrip("\n"),
+        "Chosen without",
+        _table([("", ""), *found.choices.items()]).lstrip("\n"),
+    ]
+    return "\n\n".join(parts)
+
+
+def outcome(found: Outcome) -> str:
+    """Say what a fit found, and whether its model is in use."""
+    learned = f"{_many(found.n_curves, 'temperature curve')}, {found.n_own:,} of them yours"
+    lines = [f"Learned from {learned}: {found.kind}, weight {found.share:.0%} against the rules."]
+    if found.comparison:
+        c = found.comparison
+        lines.append(
+            f"Mean regret on setups never seen: {100 * c.before:.2f} points before, {100 * c.after:.2f} with your "
+            f"runs (difference {100 * c.low:+.2f} to {100 * c.high:+.2f}, 90 %)."
+        )
+    if found.activated:
+        lines.append(f"In use now, as knowledge {found.version}. Next: tempadvisor knowledge restore undoes it.")
+    else:
+        lines.append("Not put to use: it advises worse. Next: tempadvisor knowledge check, or fit --force.")
+    return "\n".join(lines)
+
+
+def restored(version: str) -> str:
+    """Say what is in use again."""
+    return f"In use again: {'the shipped knowledge' if version == 'shipped' else f'model {version}'}"
 
 
 def _counts(cells: Iterable[Cell]) -> list[tuple[str, str, str]]:

@@ -92,8 +92,8 @@ def test_the_section_replaces_itself_and_keeps_the_rest(tmp_path: Path):
 def test_a_difference_within_two_standard_errors_is_left_open():
     claim = corpus.CLAIMS[0]
     assert claim.sign == -1
-    assert corpus.verdict(claim, -1.0, 0.4) == "confirmed"
-    assert corpus.verdict(claim, 1.0, 0.4) == "contradicted"
+    assert corpus.verdict(claim, -1.0, 0.3) == "confirmed"
+    assert corpus.verdict(claim, 1.0, 0.3) == "contradicted"
     assert corpus.verdict(claim, 1.0, 0.6).startswith("open")
     assert corpus.verdict(claim, float("nan"), 0.0) == "not yet measured"
 

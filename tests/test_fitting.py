@@ -1,12 +1,19 @@
 """Fitting the model in use: from the made corpus of `test_regressor.py`, whose law is known."""
 
-import pytest
-from test_regressor import SOURCES, made
+import dataclasses
+import json
 
+import pytest
+from test_regressor import SOURCES, a_model, made
+from typer.testing import CliRunner
+
+from tempadvisor import fitting
 from tempadvisor.advise import recommend
+from tempadvisor.cli import app
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import UsageError
-from tempadvisor.fitting import Comparison, compare, fit, version_of
+from tempadvisor.fitting import Comparison, compare, fit, refit, restore, use, version_of
+from tempadvisor.location import model_path
 
 
 def curves(sources=SOURCES[:3], numbers=(0, 1)):
@@ -42,3 +49,85 @@ def test_new_runs_that_agree_are_not_held_to_make_advice_worse():
 def test_worse_means_that_the_whole_interval_lies_above_zero():
     assert Comparison(0.01, 0.02, 0.005, 0.015).worse
     assert not Comparison(0.01, 0.02, -0.005, 0.025).worse
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    """A user without any knowledge of their own."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("TEMPADVISOR_KNOWLEDGE", raising=False)
+
+
+def version(**options):
+    return recommend(made("a", 0, 0).profile, made("a", 0, 0).run.setup, **options).version["knowledge"]
+
+
+def test_a_model_in_use_answers_and_restore_goes_back_step_by_step():
+    before, model = version(), a_model(curves())
+    use(model)
+    assert version() == f"{before}-abc"
+    use(dataclasses.replace(model, version="def"))
+    assert version() == f"{before}-def"
+    assert restore() == "abc"
+    assert version() == f"{before}-abc"
+    assert restore() == "shipped"
+    assert version() == before
+    with pytest.raises(UsageError, match="restore needs a model of yours in use"):
+        restore()
+
+
+def test_an_answer_can_be_had_again_by_the_version_it_names():
+    before, model = version(), a_model(curves())
+    use(model)
+    use(dataclasses.replace(model, version="def"))
+    assert version(knowledge_version=f"{before}-abc") == f"{before}-abc"
+    assert version(knowledge_version=before) == before
+    with pytest.raises(
+        UsageError, match=f"must be one that lies here: {before}, {before}-def, {before}-abc. Got 'x'"
+    ):
+        version(knowledge_version="x")
+
+
+def test_a_damaged_model_in_use_is_one_line_and_the_rules_can_be_asked_for():
+    before = version()
+    use(a_model(curves()))
+    model_path().write_bytes(b"damaged")
+    result = CliRunner().invoke(app, ["recommend", "--epochs", "10"])
+    assert "must be a model as `tempadvisor knowledge fit` writes it" in str(result.exception)
+    assert restore() == "shipped"
+    assert version() == before
+
+
+def test_fit_without_runs_of_ones_own_says_what_it_needs():
+    with pytest.raises(UsageError, match=r"fit needs complete curves of your own.*knowledge add runs.csv"):
+        refit()
+
+
+def test_evaluate_by_something_else_is_refused():
+    result = CliRunner().invoke(app, ["knowledge", "evaluate", "--by", "moon"])
+    assert "--by must be one of source, teacher, setup. Got 'moon'" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_a_worse_model_is_not_put_to_use_unless_forced(monkeypatch):
+    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), curves(("d",), (0,))))
+    monkeypatch.setattr(fitting, "compare", lambda *_: Comparison(0.01, 0.02, 0.005, 0.015))
+    result = CliRunner().invoke(app, ["knowledge", "fit", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["activated"] is False
+    assert not model_path().exists()
+    forced = CliRunner().invoke(app, ["knowledge", "fit", "--force"])
+    assert forced.exit_code == 0
+    assert "In use now" in forced.stdout
+    assert model_path().exists()
+
+
+@pytest.mark.slow
+def test_the_table_has_the_advice_its_rivals_and_the_floor(monkeypatch):
+    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), []))
+    found = json.loads(CliRunner().invoke(app, ["knowledge", "evaluate", "--json"]).stdout)
+    methods = [line["method"] for line in found["lines"]]
+    assert {"advice", "rules alone", "best fixed T", "T=4", "3-point grid", "perfect advisor"} <= set(methods)
+    assert found["n_curves"] == 12
+    text = CliRunner().invoke(app, ["knowledge", "evaluate"]).stdout
+    assert "Regret in points on 12 setups (a 4, b 4, c 4), each source held out in turn." in text
