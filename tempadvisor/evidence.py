@@ -8,7 +8,6 @@ data came from, so that a row and its line are enough to make the run again. Who
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from tempadvisor.documents import profile_from
 from tempadvisor.errors import KnowledgeError, TempAdvisorError
 from tempadvisor.records import TeacherProfile, as_dict
+from tempadvisor.runs import write_whole
 
 DIGITS = 8  # significant ones: far finer than any sampling error, and the same on every processor
 
@@ -45,9 +45,7 @@ def write_profiles(
         if made and name in made:
             entry["made"] = made[name]
         lines.append(json.dumps(entry, separators=(",", ":")))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_profiles(path: Path) -> dict[str, TeacherProfile]:
@@ -68,7 +66,8 @@ def read_profiles(path: Path) -> dict[str, TeacherProfile]:
             raise KnowledgeError(str(error), code="bad_profile") from None
         except (ValueError, KeyError, TypeError, RecursionError):
             raise KnowledgeError(
-                f"{where} must be a JSON object with curve and profile. It is not. Write it anew by bench --resume.",
+                f"{where} must be a JSON object with curve and profile. It is not. Delete the file: "
+                "bench --resume measures it anew.",
                 code="bad_profile",
             ) from None
         if name in profiles:

@@ -722,6 +722,20 @@ class TestBench:
         assert "--resume" in refused("bench", "tiny.toml")
         assert run("bench", "tiny.toml", "--resume").out == "0 runs done, 6 in all: tiny.csv\n"
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+    def test_being_told_to_stop_is_one_line_and_keeps_the_rows(self, tmp_path: Path) -> None:
+        slow = self.SUITE.replace('"mlp-4"', '"cnn-4"').replace("seeds = 2", "seeds = 2000")
+        (tmp_path / "tiny.toml").write_text(slow)
+        process = start("bench", "tiny.toml", cwd=tmp_path)
+        deadline = time.monotonic() + 50
+        while not (tmp_path / "tiny.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (130, b"", b"tempadvisor: Interrupted.\n")
+        assert "FINISHED" in Path("tiny.csv").read_text()
+        assert list(tmp_path.glob(".tiny*")) == []
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [

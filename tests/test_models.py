@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tempadvisor import architectures
 from tempadvisor.errors import InputError
 from tempadvisor.models import build, load_teacher, tensor_hash, weights_hash
 
@@ -100,6 +102,30 @@ def test_nothing_is_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_teacher_that_cannot_be_had_ends_in_one_line(spec, model, says):
     with pytest.raises(InputError, match=says):
         load_teacher(spec, model=model)
+
+
+def test_a_misspelt_built_in_name_is_told_at_once_and_none_of_timms_is_taken_for_one():
+    for name, meant in (("mpl-8", "mlp-64"), ("cnn16", "cnn-16"), ("mlp-x", "mlp-64"), ("vit", "vit-64")):
+        with pytest.raises(InputError, match=f"{name} must be a model.*Did you mean {meant}"):
+            made(name)
+    assert [name for name in timm.list_models() if architectures.meant(name)] == []
+
+
+@pytest.mark.parametrize("name", ["mlp-999999999999", "mlp-90000-90000", "cnn-90000", f"mlp-{'9' * 5000}"])
+def test_what_no_memory_holds_is_refused_before_it_is_made(name: str):
+    with pytest.raises(InputError, match="must be at most 100000 wide"):
+        made(name)
+
+
+def test_a_long_number_in_a_name_is_no_failure():
+    with pytest.raises(InputError, match="must be a model"):
+        made("resnet" + "9" * 5000)
+
+
+def test_a_vit_has_a_width_that_its_heads_share():
+    with pytest.raises(InputError, match=r"vit-33 must have .* Got 33 for 2 heads\. Try vit-32"):
+        made("vit-33")
+    assert made("vit-34")(torch.rand(3, *SHAPE)).shape == (3, 5)
 
 
 def test_a_factory_is_called():

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tempadvisor import bench, material
 from tempadvisor.bench import run_job, run_suite
-from tempadvisor.errors import InputError, UsageError
+from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles
 from tempadvisor.models import build
 from tempadvisor.runs import Run, read_runs, write_runs
 from tempadvisor.suites import read_suite
 
+ROOT = Path(__file__).resolve().parent.parent
 SUITE = """
 name = "small"
 temperatures = [1, 4]
@@ -77,6 +81,21 @@ def timeless(file: Path) -> list[Run]:
         ("epochs = 30", "", "teacher t must have a model and epochs"),
         ("[[design]]", "[[desing]]", "Did you mean design"),
         ("[[design]]", "[design", "must be TOML"),
+        ("[1, 4]", "[1e200]", "temperatures must be numbers from 0.001 to 1e+06. Got 1e+200"),
+        ("[1, 4]", "[1e-300]", "Got 1e-300"),
+        ("[1, 4]", "[[1]]", "Got [1]"),
+        ("[1, 4]", f"[{'9' * 400}]", f"Got {'9' * 60}."),
+        ("[1, 4]", f"[{'9' * 5000}]", "must be TOML"),
+        ('name = "small"', 'name = ""', "name must be a text. Got ''"),
+        ('name = "small"', 'name = ["a"]', "name must be a text. Got ['a']"),
+        ("seeds = 2", "seeds = [99999999999999999999]", "whole numbers of at most 15 digits"),
+        ("seeds = 2", "seeds = 999999999999", "seeds must be a number from 1 to 100000"),
+        ("[design.axes]", "sample = 2\nsample_seed = [1]\n[design.axes]", "sample_seed must be a whole number"),
+        ("lr = 0.05", "lr = 2026-11-24", "lr must be a number above 0. Got a date. (design 1)"),
+        ("n_train = 100", "n_train = 100\nimage_size = 100000", "image_size must be at most 1024. Got 100000"),
+        ("epochs = 30", "epochs = 30\nimage_size = 100000", "at most 1024. Got 100000. (t)"),
+        ("[design.axes]", "[design.axes]\nlr = [0.1, 0.2]", "lr must be in one axis. Got two"),
+        ("[[design]]", "[design]", "a design must be headed [[design]]. Got [design]"),
     ],
 )
 def test_a_bad_suite_ends_in_one_line_that_names_its_file(tmp_path: Path, old: str, new: str, says: str):
@@ -93,7 +112,15 @@ def test_a_bad_suite_ends_in_one_line_that_names_its_file(tmp_path: Path, old: s
         ("sklearn/digits", "/nowhere/at/all", "must be a data set"),
         ("n_train = 100", "n_train = 5000", "n_train must be at most 1687"),
         ("n_train = 100", "n_train = 5", "every class must have a training sample"),
-        ('"mlp-8"', '"resnet1888"', "must be a model"),
+        ('"mlp-8"', '"resnet1888"', r"must be a model.*\(design 1\)"),
+        ('"mlp-8"', '"mlp-999999999999"', "must be at most 100000 wide"),
+        ('"mlp-16"', '"vit-33"', r"multiple of its heads.* Got 33 for 2 heads.*\(teacher t\)"),
+        (
+            "[[design]]",
+            '[teachers.idle]\nmodel = "mlp"\nepochs = 1\n[[design]]',
+            r"Did you mean mlp-64\? \(teacher idle",
+        ),
+        ("epochs = 30", 'epochs = 30\ncheckpoint = "gone.pt"', r"It does not exist.*\(teacher t\)"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused_before_any_training(tmp_path, monkeypatch, old, new, says):
@@ -110,6 +137,40 @@ def test_a_design_without_a_sample_is_the_whole_product_and_names_do_not_move_wh
     assert (len(small.curves), len(large.curves)) == (2, 4)
     assert {c.name for c in small.curves} < {c.name for c in large.curves}
     assert small.n_runs == 2 * 3 * 2
+
+
+def test_the_same_design_twice_is_refused(tmp_path: Path):
+    _, _, design = SUITE.partition("[[design]]")
+    with pytest.raises(UsageError, match=r"a setup that no design before it has \(design 2\)"):
+        read_suite(suite(tmp_path, f"{SUITE}[[design]]{design}"))
+
+
+def test_a_data_set_of_one_class_is_refused(tmp_path: Path):
+    np.savez(tmp_path / "one.npz", images=np.zeros((300, 4, 4)), labels=np.zeros(300, int))
+    file = suite(tmp_path, SUITE.replace("sklearn/digits", str(tmp_path / "one.npz")))
+    with pytest.raises(InputError, match=r"one\.npz must have at least 2 classes. Got 1. \(design 1\)"):
+        run_suite(file, tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(("n", "axes"), [(3, 2), (5, 3), (7, 4), (8, 4)])
+def test_a_sample_brings_as_many_setups_as_it_says(tmp_path: Path, n: int, axes: int):
+    levels = f"batch_size = {[8, 16, 32, 64][:axes]}\n"
+    for seed in range(5):
+        text = SUITE.replace("[design.axes]", f"sample = {n}\nsample_seed = {seed}\n[design.axes]") + levels
+        assert len(read_suite(suite(tmp_path, text)).curves) == n
+
+
+def test_a_level_written_twice_counts_once_in_the_whole_product_and_is_no_setup_more_to_draw(tmp_path: Path):
+    twice = "batch_size = [8, 8, 16]\n"
+    assert len(read_suite(suite(tmp_path, SUITE + twice)).curves) == 4
+    with pytest.raises(UsageError, match="sample must be from 1 to 4"):
+        read_suite(suite(tmp_path, SUITE.replace("[design.axes]", "sample = 6\n[design.axes]") + twice))
+
+
+def test_the_names_of_measured_curves_stay_what_they_are():
+    for file in sorted(ROOT.glob("knowledge/runs/*.csv")):
+        names = {curve.name for curve in read_suite(ROOT / "benchmarks" / "suites" / f"{file.stem}.toml").curves}
+        assert {run.curve for run in read_runs(file)} <= names
 
 
 def test_a_sample_is_decided_by_its_seed(tmp_path: Path):
@@ -201,6 +262,78 @@ def test_an_existing_file_is_never_overwritten_without_resume(tmp_path: Path):
     with pytest.raises(UsageError, match=r"must not exist yet\. Add --resume"):
         run_suite(suite(tmp_path), tmp_path / "runs.csv")
     assert (tmp_path / "runs.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"small"', '"other"', "must hold runs of suite other as it is now. Got 12 of suite small"),
+        ("lr = 0.05", "lr = 0.06", "Got 6 of curve digits-[0-9a-f]{8}, which the suite does not have"),
+        ("n_val = 50", "n_val = 51", "Got 6 of curve .*, and 6 more that do not belong there"),
+    ],
+)
+def test_rows_of_other_suites_or_of_setups_that_are_gone_are_not_mixed_with_new_ones(tmp_path: Path, old, new, says):
+    out = tmp_path / "runs.csv"
+    run_suite(suite(tmp_path), out)
+    before = out.read_bytes()
+    with pytest.raises(UsageError, match=says):
+        run_suite(suite(tmp_path, SUITE.replace(old, new)), out, resume=True)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("/proc/x.csv", "must be writable"),
+        ("/dev/full", "must be a file"),
+        (".", "must be a file"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_any_training(tmp_path: Path, monkeypatch, out, says):
+    monkeypatch.setattr(material, "train", None)
+    with pytest.raises(UsageError, match=says):
+        run_suite(suite(tmp_path), Path(out), resume=True)
+
+
+@pytest.mark.parametrize("damaged", [b"{bad\n", b"\xff\xfe"])
+def test_damaged_profiles_are_told_before_any_training_and_made_anew(tmp_path: Path, monkeypatch, damaged: bytes):
+    out = tmp_path / "runs.csv"
+    run_suite(suite(tmp_path), out)
+    profiles_path(out).write_bytes(damaged)
+    monkeypatch.setattr(material, "train", None)
+    with pytest.raises(KnowledgeError, match="Delete it: they are measured anew"):
+        run_suite(suite(tmp_path), out, resume=True)
+    profiles_path(out).unlink()
+    run_suite(suite(tmp_path), out, resume=True)  # the teacher lies in the cache
+    assert len(read_profiles(profiles_path(out))) == 2
+
+
+def test_a_teacher_that_diverged_teaches_nobody_and_the_rows_of_others_stay(tmp_path: Path):
+    _, _, design = SUITE.partition("[[design]]")
+    more = '[teachers.broken]\nmodel = "mlp-16"\nepochs = 30\nlr = 1e30\n[[design]]'
+    text = SUITE + more + design.replace('"t"', '"broken"')
+    run_suite(suite(tmp_path), tmp_path / "runs.csv")
+    before = read_runs(tmp_path / "runs.csv")
+    with pytest.raises(InputError, match=r"teacher broken must train to finite logits"):
+        run_suite(suite(tmp_path, text), tmp_path / "runs.csv", resume=True)
+    assert read_runs(tmp_path / "runs.csv") == before
+
+
+def test_a_full_disk_is_told_of_the_file_and_leaves_nothing_behind(tmp_path: Path, monkeypatch):
+    def full(file: Path, *_: object, **__: object) -> None:
+        file.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_runs(tmp_path / "runs.csv", [])
+    assert caught.value.filename == str(tmp_path / "runs.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_comes_back_whole_from_another_process():
+    again = pickle.loads(pickle.dumps(InputError("no such thing", code="gone")))
+    assert (type(again), str(again), again.code) == (InputError, "no such thing", "gone")
 
 
 def test_target_initialization_and_label_noise_and_scaled_logits_change_the_student(tmp_path: Path):
