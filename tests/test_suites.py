@@ -12,12 +12,16 @@ import pytest
 import torch
 
 from tempadvisor import bench, material
+from tempadvisor.architectures import FAMILIES
 from tempadvisor.bench import run_job, run_suite
+from tempadvisor.datasets import NAMES
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles
+from tempadvisor.fields import columns
 from tempadvisor.models import build
+from tempadvisor.records import SETUP_COLUMNS
 from tempadvisor.runs import Run, read_runs, write_runs
-from tempadvisor.suites import read_suite
+from tempadvisor.suites import BENCH_COLUMNS, DERIVED, Teacher, read_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = """
@@ -165,6 +169,13 @@ def test_a_level_written_twice_counts_once_in_the_whole_product_and_is_no_setup_
     assert len(read_suite(suite(tmp_path, SUITE + twice)).curves) == 4
     with pytest.raises(UsageError, match="sample must be from 1 to 4"):
         read_suite(suite(tmp_path, SUITE.replace("[design.axes]", "sample = 6\n[design.axes]") + twice))
+
+
+def test_the_table_of_keys_has_all_of_them():
+    told = (ROOT / "benchmarks" / "suites" / "README.md").read_text()
+    keys = {column.name for column in (*BENCH_COLUMNS, *SETUP_COLUMNS, *columns(Teacher))} - DERIVED
+    assert {key for key in keys if f"`{key}`" not in told} == set()
+    assert [name for name in (*FAMILIES, *NAMES) if f"`{name}`" not in told] == []
 
 
 def test_the_names_of_measured_curves_stay_what_they_are():
