@@ -238,9 +238,9 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Train students over temperatures, as a suite declares, and write each as a row."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, rows are kept
     from tempadvisor.bench import run_suite
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, rows are kept
     if suite is None:
         raise UsageError("bench needs a suite: 'tempadvisor bench suite.toml --dry-run'.", code="nothing_given")
     if jobs is not None and not jobs.isdecimal():

@@ -306,11 +306,18 @@ def _forward(model: nn.Module, images: Tensor) -> Tensor:
 
 def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return tensors from the cache, or make them and keep them."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
     file = cache_folder() / f"{key}.safetensors"
     if not file.is_file():
         temporary = file.with_name(f".{os.getpid()}-{threading.get_ident()}-{file.name}")
-        save_file({name: value.contiguous() for name, value in make().items()}, temporary)
-        temporary.replace(file)
+        tensors = {name: value.contiguous() for name, value in make().items()}
+        try:
+            save_file(tensors, temporary)
+            temporary.replace(file)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{file.parent} must have room for what is kept there. {error}.", code="full") from None
+        finally:
+            temporary.unlink(missing_ok=True)
     return dict(load_file(file))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from tempadvisor import bench, material
 from tempadvisor.architectures import FAMILIES
@@ -340,6 +342,17 @@ def test_a_full_disk_is_told_of_the_file_and_leaves_nothing_behind(tmp_path: Pat
         write_runs(tmp_path / "runs.csv", [])
     assert caught.value.filename == str(tmp_path / "runs.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_cache_is_told_in_one_line(tmp_path: Path, monkeypatch):
+    def full(_: object, file: Path) -> None:
+        file.touch()
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(InputError, match=r"cache must have room for what is kept there\. No space left on device"):
+        run_suite(suite(tmp_path), tmp_path / "runs.csv")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_an_error_comes_back_whole_from_another_process():
