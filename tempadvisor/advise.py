@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import tempadvisor
-from tempadvisor.belief import TEMPERATURES, Knowledge, Weighed, knowledge_in_use, respond
-from tempadvisor.calibration import chance_of_harm, most_lost
+from tempadvisor.belief import TEMPERATURES, Knowledge, knowledge_in_use, respond
 from tempadvisor.errors import OutOfScopeError, UsageError
 from tempadvisor.records import (
     Confidence,
@@ -35,7 +34,7 @@ from tempadvisor.rules import Fired, RuleBook, load_rules
 from tempadvisor.unknowns import unknown_fields
 
 if TYPE_CHECKING:
-    from tempadvisor.learned import Learned
+    from tempadvisor.learned import Learned, Weighed
     from tempadvisor.rules import Strength
 
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40)
@@ -97,7 +96,7 @@ def recommend(
     known = not any(notice.code == "outside_known" for notice in outside)
     temperature = _rounded(response.best if known else anchor.temperature)
     outside += tuple(_edges(temperature))
-    low, high = weighed.interval(response)
+    low, high = weighed.interval(response) if weighed else response.interval()
     interval = (min(low, temperature), max(high, temperature))
     verdict = _verdict(response, temperature, known, weighed)
     warnings = (
@@ -106,13 +105,13 @@ def recommend(
         *(Notice(one.rule.id.lower(), one.rule.warning) for one in fired if one.rule.warning),
         *_conflicts(fired, temperature),
         *_contract_notices(profile, contract),
-        *weighed.notices,
+        *(weighed.notices if weighed else ()),
     )
     confidence = _confidence(profile, belief, bool(outside), weighed)
     return Recommendation(
         temperature=temperature,
         interval=(_rounded(interval[0]), _rounded(interval[1])),
-        best_temperature_ci90=_rounded_pair(weighed.best_ci90(response)),
+        best_temperature_ci90=_rounded_pair(weighed.best_ci90(response) if weighed else response.best_ci90()),
         expected_gain={
             "over_t4": response.gain_over(temperature, 4.0),
             "over_t1": response.gain_over(temperature, 1.0),
@@ -122,8 +121,8 @@ def recommend(
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
         curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
-        reasons=(*weighed.reasons, *_reasons(fired, temperature)),
-        nearest=weighed.nearest,
+        reasons=(*(weighed.reasons if weighed else ()), *_reasons(fired, temperature)),
+        nearest=weighed.nearest if weighed else (),
         warnings=warnings,
         loss_contract=contract,
         kd_weights=_kd_weights(profile, setup, knowledge),
@@ -203,10 +202,12 @@ def _contract_notices(profile: TeacherProfile | None, contract: LossContract) ->
         yield Notice("mean_without_classes", "How weak the mean reduction makes KD depends on K: give the teacher.")
 
 
-def _verdict(response: Response, temperature: float, known: bool, weighed: Weighed) -> Verdict:
+def _verdict(response: Response, temperature: float, known: bool, weighed: Weighed | None) -> Verdict:
     if not known:
         return "unknown"
-    if weighed.calibration:
+    if weighed and weighed.calibration:
+        from tempadvisor.calibration import chance_of_harm, most_lost
+
         if chance_of_harm(response, temperature) > weighed.calibration.harm:
             return "kd_may_hurt"
         return "indifferent" if most_lost(response) <= weighed.calibration.indifferent else "use"
@@ -217,12 +218,12 @@ def _verdict(response: Response, temperature: float, known: bool, weighed: Weigh
     return "indifferent" if max(usual) <= TOLERANCE else "use"
 
 
-def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool, weighed: Weighed) -> Confidence:
+def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool, weighed: Weighed | None) -> Confidence:
     """Rules alone never earn high confidence; that takes measured setups nearby."""
     if profile is None or outside or belief.center_std > 1.75:
         return "low"
     codes = {notice.code for notice in profile.warnings}
-    if weighed.close and not codes:
+    if weighed and weighed.close and not codes:
         return "high"
     doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
     return (

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tempadvisor.calibration import Calibration, blend, ci90_of
 from tempadvisor.errors import UsageError
 from tempadvisor.features import features, vector
-from tempadvisor.location import model_path, previous_path
-from tempadvisor.records import LossContract, Nearest, Notice, Reason, TeacherProfile, TrainingSetup
-from tempadvisor.resources import knowledge_path
+from tempadvisor.records import LossContract, TeacherProfile, TrainingSetup
+from tempadvisor.resources import knowledge_path, model_path, previous_path
 from tempadvisor.response import Belief, Response, believe, curves
 from tempadvisor.rules import Fired, RuleBook
 
 if TYPE_CHECKING:
-    from tempadvisor.learned import Learned
+    from tempadvisor.learned import Learned, Weighed
 
 TEMPERATURES = np.geomspace(0.125, 40, 201)  # 40 is the highest that the study behind the rules tried
 
@@ -33,24 +30,6 @@ class Knowledge(NamedTuple):
     def version(self) -> str:
         """The checksums of both."""
         return f"{self.book.version}-{self.learned.version}" if self.learned else self.book.version
-
-
-class Weighed(NamedTuple):
-    """What the measured runs add to an answer; without `calibration` they add nothing and the rules stand alone."""
-
-    calibration: Calibration | None = None
-    nearest: tuple[Nearest, ...] = ()
-    reasons: tuple[Reason, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    close: bool = False
-
-    def interval(self, response: Response) -> tuple[float, float]:
-        """Return the near-optimal interval, calibrated where it can be."""
-        return response.interval(self.calibration.tolerance) if self.calibration else response.interval()
-
-    def best_ci90(self, response: Response) -> tuple[float, float]:
-        """Return the 90 % interval of the best temperature, calibrated where it can be."""
-        return ci90_of(response, self.calibration) if self.calibration else response.best_ci90()
 
 
 def rules_response(
@@ -94,50 +73,22 @@ def _load(path: Path) -> Learned:
 
 def respond(
     profile: TeacherProfile | None, setup: TrainingSetup, contract: LossContract, knowledge: Knowledge
-) -> tuple[tuple[Fired, ...], Belief, Response, Weighed]:
+) -> tuple[tuple[Fired, ...], Belief, Response, Weighed | None]:
     """Return the rules that fired, what they believe, and the belief of rules and measured runs together."""
     book, learned = knowledge
     fired = book.fired(features(profile, setup, contract, TEMPERATURES))
     belief = believe(book.anchor_standardized if contract.standardized else book.anchor, fired)
     rules = curves(belief, TEMPERATURES)
     if learned is None or not learned.share:
-        return fired, belief, rules, Weighed()
+        return fired, belief, rules, None
+    from tempadvisor.learned import weigh
+
     if not _knows(contract):
-        notice = Notice("no_runs_of_this_loss", "No measured run has such a loss: the rules answer alone.")
-        return fired, belief, rules, Weighed(notices=(notice,))
-    row = vector(profile, setup, contract)
-    nearest = learned.nearest(row)
-    distance = nearest[0].distance
-    if distance > learned.reach:
-        text = (
-            f"The nearest measured setup is {distance:.2g} away, beyond the {learned.reach:.2g} that the runs are "
-            "good for: the rules answer alone."
-        )
-        return fired, belief, rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
-    response = blend(rules, learned.response(row, TEMPERATURES), learned.share)
-    reason = _measured(learned, rules.best, response.best, distance)
-    return (
-        fired,
-        belief,
-        response,
-        Weighed(learned.calibration, nearest, (reason,), (), distance <= learned.reach / 2),
-    )
+        return fired, belief, rules, weigh(learned, None, rules)[1]
+    response, weighed = weigh(learned, vector(profile, setup, contract), rules)
+    return fired, belief, response, weighed
 
 
 def _knows(contract: LossContract) -> bool:
     """Return whether the corpus has runs under this kind of loss: plain logits, averaged over the batch."""
     return not contract.standardized and contract.reduction == "batchmean"
-
-
-def _measured(learned: Learned, before: float, after: float, distance: float) -> Reason:
-    octaves = math.log2(after / before)
-    return Reason(
-        id="measured-runs",
-        kind="measured",
-        effect="none" if abs(octaves) < 0.05 else "raises" if octaves > 0 else "lowers",
-        octaves=round(octaves, 3) + 0.0,
-        text=f"{len(learned.lessons)} measured setups, those alike most (the nearest {distance:.2g} away), "
-        f"with a weight of {learned.share:.0%} against the rules, which alone say T={before:.2g}.",
-        source="knowledge/runs",
-        grade="own runs",
-    )

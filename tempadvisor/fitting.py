@@ -18,8 +18,8 @@ from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import Evaluation, bootstrap, cases_of, choose, evaluate
 from tempadvisor.holdings import own_runs, shipped_paths
 from tempadvisor.learned import Learned, distances, load, save
-from tempadvisor.location import model_path, previous_path
 from tempadvisor.regressor import FITS, lessons
+from tempadvisor.resources import model_path, previous_path
 from tempadvisor.rivals import macro
 from tempadvisor.summary import Summary, summarize
 

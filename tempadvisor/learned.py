@@ -10,18 +10,19 @@ it is chosen and calibrated is decided in `evaluation.py`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tempadvisor.calibration import Calibration, at
+from tempadvisor.calibration import Calibration, at, blend, ci90_of
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.features import VECTOR
-from tempadvisor.records import Nearest
+from tempadvisor.records import Nearest, Notice, Reason
 from tempadvisor.response import LOG_GRID, Response, normals
 
 if TYPE_CHECKING:
@@ -174,6 +175,62 @@ class Learned:
             )
             for i in np.argsort(far, kind="stable")[:N_NEAREST]
         )
+
+
+class Weighed(NamedTuple):
+    """What the measured runs add to an answer; without `calibration` the rules stand alone, and a notice says why."""
+
+    calibration: Calibration | None = None
+    nearest: tuple[Nearest, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    close: bool = False
+
+    def interval(self, response: Response) -> tuple[float, float]:
+        """Return the near-optimal interval, calibrated where it can be."""
+        return response.interval(self.calibration.tolerance) if self.calibration else response.interval()
+
+    def best_ci90(self, response: Response) -> tuple[float, float]:
+        """Return the 90 % interval of the best temperature, calibrated where it can be."""
+        return ci90_of(response, self.calibration) if self.calibration else response.best_ci90()
+
+
+def weigh(learned: Learned, row: Array | None, rules: Response) -> tuple[Response, Weighed]:
+    """Return the belief of rules and measured runs together, and what the runs add.
+
+    Args:
+        learned: the model.
+        row: features of the setup (d,), or None where no run has its kind of loss.
+        rules: what the rules believe.
+    """
+    if row is None:
+        notice = Notice("no_runs_of_this_loss", "No measured run has such a loss: the rules answer alone.")
+        return rules, Weighed(notices=(notice,))
+    nearest = learned.nearest(row)
+    distance = nearest[0].distance
+    if distance > learned.reach:
+        text = (
+            f"The nearest measured setup is {distance:.2g} away, beyond the {learned.reach:.2g} that the runs are "
+            "good for: the rules answer alone."
+        )
+        return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
+    response = blend(rules, learned.response(row, rules.temperatures), learned.share)
+    reason = _measured(learned, rules.best, response.best, distance)
+    return response, Weighed(learned.calibration, nearest, (reason,), (), distance <= learned.reach / 2)
+
+
+def _measured(learned: Learned, before: float, after: float, distance: float) -> Reason:
+    octaves = math.log2(after / before)
+    return Reason(
+        id="measured-runs",
+        kind="measured",
+        effect="none" if abs(octaves) < 0.05 else "raises" if octaves > 0 else "lowers",
+        octaves=round(octaves, 3) + 0.0,
+        text=f"{len(learned.lessons)} measured setups, those alike most (the nearest {distance:.2g} away), "
+        f"with a weight of {learned.share:.0%} against the rules, which alone say T={before:.2g}.",
+        source="knowledge/runs",
+        grade="own runs",
+    )
 
 
 def distances(row: Array, features: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Where the user's own knowledge lives: runs in a SQLite file or a PostgreSQL server that a team shares, and a model.
+"""Where the user's own runs live: a SQLite file of this user, or a PostgreSQL server that a team shares.
 
 Nothing is opened here; a place is only named, so that asking whether there is anything costs nothing.
 """
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from tempadvisor.errors import UsageError
+from tempadvisor.resources import data_home
 
 VARIABLE = "TEMPADVISOR_KNOWLEDGE"
 
@@ -46,7 +47,7 @@ def place_of(url: str | None = None) -> Place:
     """
     given = os.environ.get(VARIABLE) or None if url is None else url
     if given is None:
-        return Place(path=_data_home() / "tempadvisor" / "knowledge.db")
+        return Place(path=data_home() / "tempadvisor" / "knowledge.db")
     scheme, separator, rest = given.partition("://")
     if separator and scheme in ("postgresql", "postgres"):
         return Place(url=f"postgresql://{rest}")
@@ -57,19 +58,3 @@ def place_of(url: str | None = None) -> Place:
         f"postgresql://USER@SERVER/DATABASE. Got {scheme[:40] + '://...' if separator else given[:40]!r}.",
         code="bad_knowledge_url",
     )
-
-
-def model_path() -> Path:
-    """Return where the model fitted for this user lies, if one is."""
-    return _data_home() / "tempadvisor" / "model.npz"
-
-
-def previous_path() -> Path:
-    """Return where the model before it lies."""
-    return model_path().with_name("model.previous.npz")
-
-
-def _data_home() -> Path:
-    """Return the folder of the user's data; a relative XDG_DATA_HOME counts as none, as its standard says."""
-    named = Path(os.environ.get("XDG_DATA_HOME") or "")
-    return named if named.is_absolute() else Path.home() / ".local" / "share"

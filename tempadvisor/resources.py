@@ -1,7 +1,8 @@
-"""Where a shipped file lies: in a checkout `knowledge/` stands beside the package, in a wheel inside it."""
+"""Where a shipped file lies, beside the package or in a wheel inside it, and where what this user has lies."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tempadvisor.errors import KnowledgeError
@@ -28,3 +29,19 @@ def knowledge_path(name: str) -> Path:
 def demo_path() -> Path:
     """Return the embedded logits of the digits teacher (made by `benchmarks/make_demo.py`)."""
     return _PACKAGE / "data" / "digits-teacher.safetensors"
+
+
+def model_path() -> Path:
+    """Return where the model fitted for this user lies, if one is."""
+    return data_home() / "tempadvisor" / "model.npz"
+
+
+def previous_path() -> Path:
+    """Return where the model before it lies."""
+    return model_path().with_name("model.previous.npz")
+
+
+def data_home() -> Path:
+    """Return the folder of the user's data; a relative XDG_DATA_HOME counts as none, as its standard says."""
+    named = Path(os.environ.get("XDG_DATA_HOME") or "")
+    return named if named.is_absolute() else Path.home() / ".local" / "share"

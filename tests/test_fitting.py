@@ -13,7 +13,7 @@ from tempadvisor.cli import app
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import UsageError
 from tempadvisor.fitting import Comparison, compare, fit, refit, restore, use, version_of
-from tempadvisor.location import model_path
+from tempadvisor.resources import model_path
 
 
 def curves(sources=SOURCES[:3], numbers=(0, 1)):
