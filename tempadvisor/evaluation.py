@@ -193,22 +193,21 @@ def _folds(cases: Sequence[Case], by: str, n: int = 10) -> list[str]:
 # What is true of a case, and what an answer says of it.
 
 
-def _best_measured(case: Case) -> float:
-    return case.curve.best
-
-
-def _truly_harmed(case: Case, temperature: float) -> bool:
-    """Whether KD at T is worse than no KD by more than 0.2 points and two paired standard errors."""
-    gain = case.curve.gain
+def _hurts(gain: Array, temperature: float) -> bool:
+    """Whether KD at T is worse than no KD by over 0.2 points and two paired standard errors; `gain` is (S, 10)."""
     each = np.array([np.interp(math.log2(temperature), LOG_T, row) for row in gain])
-    mean, error = each.mean(), each.std(ddof=1) / len(each) ** 0.5
-    return bool(mean < -HARM and mean < -2 * error)
+    return bool(each.mean() < -HARM and each.mean() < -2 * each.std(ddof=1) / len(each) ** 0.5)
 
 
-def _truly_indifferent(case: Case) -> bool:
-    """Whether the usual temperatures lie within the tolerance of the best one, on the smoothed test curve."""
-    smooth = SMOOTHER @ case.curve.accuracy.mean(0)
+def _is_flat(accuracy: Array) -> bool:
+    """Whether the usual temperatures lie within the tolerance of the best one, on the smoothed curve of (S, 10)."""
+    smooth = SMOOTHER @ accuracy.mean(0)
     return bool(smooth.max() - min(smooth[TEMPERATURES.index(t)] for t in USUAL) <= TOLERANCE)
+
+
+def _top(accuracy: Array) -> float:
+    """Return the temperature at the top of the smoothed curve of (S, 10)."""
+    return TEMPERATURES[int(np.argmax(SMOOTHER @ accuracy.mean(0)))]
 
 
 def _position(answer: Response, temperature: float) -> tuple[float, float]:
@@ -235,17 +234,17 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
             )
         )
     good = np.flatnonzero(np.array(held) >= 0.87)
-    positions = [_position(a, _best_on_validation(c)) for c, a in zip(cases, answers, strict=True)]
+    positions = [_position(a, _top(c.curve.val_accuracy)) for c, a in zip(cases, answers, strict=True)]
     low = float(np.quantile([high for _, high in positions], 0.05))
     high = float(np.quantile([low for low, _ in positions], 0.95))
     chance = np.array([chance_of_harm(answer, answer.best) for answer in answers])
-    harmed = np.array([_hurt_on_validation(c, a.best) for c, a in zip(cases, answers, strict=True)])
+    harmed = np.array([_hurts(c.curve.val_gain, a.best) for c, a in zip(cases, answers, strict=True)])
     thresholds = np.unique(np.concatenate([[0.0], chance, [1.0]]))
     unflagged = np.array([np.mean(harmed & (chance <= t)) for t in thresholds])
     few = np.array([np.mean(chance > t) <= 2 * harmed.mean() for t in thresholds])
     harm = float(max(thresholds[unflagged <= 0.02][-1], thresholds[few][0]))
     lost = np.array([most_lost(answer) for answer in answers])
-    flat = np.array([_flat_on_validation(case) for case in cases])
+    flat = np.array([_is_flat(case.curve.val_accuracy) for case in cases])
     limits = np.unique(np.concatenate([[-1.0], lost]))
     right = np.array([np.mean((lost <= limit) == flat) for limit in limits])
     return Calibration(
@@ -257,29 +256,15 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     )
 
 
-def _best_on_validation(case: Case) -> float:
-    return TEMPERATURES[int(np.argmax(SMOOTHER @ case.curve.val_accuracy.mean(0)))]
-
-
-def _hurt_on_validation(case: Case, temperature: float) -> bool:
-    gain = np.array([np.interp(math.log2(temperature), LOG_T, row) for row in case.curve.val_gain])
-    return bool(gain.mean() < -HARM and gain.mean() < -2 * gain.std(ddof=1) / len(gain) ** 0.5)
-
-
-def _flat_on_validation(case: Case) -> bool:
-    smooth = SMOOTHER @ case.curve.val_accuracy.mean(0)
-    return bool(smooth.max() - min(smooth[TEMPERATURES.index(t)] for t in USUAL) <= TOLERANCE)
-
-
 def _judged(case: Case, answer: Response, calibration: Calibration) -> dict[str, bool]:
     temperature = answer.best
     low, high = ci90_of(answer, calibration)
     return {
         "ends_hold": max(case.loses(t) for t in interval_of(answer, calibration.tolerance)) <= TOLERANCE,
-        "covers_best": low / 1.05 <= _best_measured(case) <= high * 1.05,
-        "harmed": _truly_harmed(case, temperature),
+        "covers_best": low / 1.05 <= case.curve.best <= high * 1.05,
+        "harmed": _hurts(case.curve.gain, temperature),
         "harm_flagged": chance_of_harm(answer, temperature) > calibration.harm,
-        "indifferent": _truly_indifferent(case),
+        "indifferent": _is_flat(case.curve.accuracy),
         "indifferent_flagged": most_lost(answer) <= calibration.indifferent,
     }
 
