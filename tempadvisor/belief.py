@@ -54,10 +54,11 @@ def knowledge_in_use(book: RuleBook, version: str | None = None) -> Knowledge:
     there = [path for path in (model_path(), shipped, previous_path()) if path.exists()]
     if version is None:
         return Knowledge(book, _load(there[0]) if there and there[0] != previous_path() else None)
-    known = [Knowledge(book, None), *(Knowledge(book, _load(path)) for path in there)]
-    for knowledge in known:
-        if knowledge.version == version:
-            return knowledge
+    known = []
+    for learned in (None, *there):  # one by one, so that a damaged model does not stand before the rules
+        known.append(Knowledge(book, learned and _load(learned)))
+        if known[-1].version == version:
+            return known[-1]
     here = ", ".join(one.version for one in known)
     raise UsageError(
         f"--knowledge-version must be one that lies here: {here}. Got {version[:100]!r}.",

@@ -132,13 +132,13 @@ def restore() -> str:
         UsageError: no model of this user is in use.
     """
     path, before = model_path(), previous_path()
+    if before.exists():  # also where a fit was killed between its two renames
+        before.replace(path)
+        return load(path).version
     if not path.exists():
         raise UsageError(
             "restore needs a model of yours in use. There is none: fit makes one.", code="nothing_to_undo"
         )
-    if before.exists():
-        before.replace(path)
-        return load(path).version
     path.unlink()
     return "shipped"
 

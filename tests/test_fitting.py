@@ -76,6 +76,13 @@ def test_a_model_in_use_answers_and_restore_goes_back_step_by_step():
         restore()
 
 
+def test_a_fit_killed_between_its_renames_is_mended_by_restore():
+    use(a_model(curves()))
+    model_path().replace(fitting.previous_path())
+    assert restore() == "abc"
+    assert model_path().exists()
+
+
 def test_an_answer_can_be_had_again_by_the_version_it_names():
     before, model = version(), a_model(curves())
     use(model)
@@ -94,6 +101,7 @@ def test_a_damaged_model_in_use_is_one_line_and_the_rules_can_be_asked_for():
     model_path().write_bytes(b"damaged")
     result = CliRunner().invoke(app, ["recommend", "--epochs", "10"])
     assert "must be a model as `tempadvisor knowledge fit` writes it" in str(result.exception)
+    assert version(knowledge_version=before) == before
     assert restore() == "shipped"
     assert version() == before
 
