@@ -55,8 +55,8 @@ def knowledge_in_use(book: RuleBook, version: str | None = None) -> Knowledge:
     if version is None:
         return Knowledge(book, _load(there[0]) if there and there[0] != previous_path() else None)
     known = []
-    for learned in (None, *there):  # one by one, so that a damaged model does not stand before the rules
-        known.append(Knowledge(book, learned and _load(learned)))
+    for path in (None, *there):  # one by one, so that a damaged model does not stand before the rules
+        known.append(Knowledge(book, _load(path) if path else None))
         if known[-1].version == version:
             return known[-1]
     here = ", ".join(one.version for one in known)
