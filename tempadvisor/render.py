@@ -162,7 +162,8 @@ def _facts(advice: Recommendation) -> Table:
 
 
 def _basis(advice: Recommendation) -> str:
-    rules = "rules of the literature, no measured runs yet" if not advice.nearest else "measured runs and rules"
+    measured = any(reason.kind == "measured" for reason in advice.reasons)
+    rules = "measured runs and rules" if measured else "rules of the literature, no measured runs yet"
     if advice.profile is None:
         return f"{rules}; no teacher seen"
     seen = advice.profile.n_samples

@@ -70,7 +70,7 @@ def coverage(found: Coverage) -> str:
     counts = [("runs", found.runs), ("temperature curves", found.curves), ("complete ones", found.complete)]
     parts = [
         _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
-        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds; the advice learns from these.",
+        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds; knowledge fit learns from these.",
     ]
     cells = [("source", found.sources), ("temperature", found.temperatures)]
     cells += [(axis.name, axis.cells) for axis in found.axes]
