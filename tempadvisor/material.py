@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from tempadvisor.datasets import Data, as_float, cache_folder, load, split
+from tempadvisor.datasets import Data, Moves, as_float, cache_folder, load, split
 from tempadvisor.distill import Views, augment, train
 from tempadvisor.errors import InputError
 from tempadvisor.models import build, head_names, read_checkpoint, tensor_hash, weights_hash
@@ -38,7 +38,7 @@ class Samples(NamedTuple):
     n_classes: int
     dataset: str
     source: str
-    flip: bool
+    moves: Moves
     body: dict[str, Tensor] | None = None  # a pretrained student's weights but for its classifier; see `material_of`
 
 
@@ -122,11 +122,18 @@ def samples_of(curve: Curve) -> Samples:
         n_classes=data.n_classes,
         dataset=data.name,
         source=data.source,
-        flip=data.flip,
+        moves=data.moves,
     )
+    for kind in (setup.augmentation or "none", curve.teacher.setup().augmentation or "none"):
+        if data.moves == "none" and kind not in ("none", "mixup"):
+            raise InputError(
+                f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} "
+                f"({curve.name}).",
+                code="not_for_vectors",
+            )
     _teacher_start(curve, samples)
     if curve.pretraining:
-        _pretraining_data(curve.pretraining, *_image_shape(samples)[:2])
+        _pretraining_data(curve.pretraining, _image_shape(samples))
     return samples
 
 
@@ -181,12 +188,19 @@ def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Modu
 
 
 @functools.lru_cache(maxsize=8)
-def _pretraining_data(made: Pretraining, channels: int, size: int) -> tuple[Tensor, Tensor, Data]:
+def _pretraining_data(made: Pretraining, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor, Data]:
     """Return images of the size and number of channels of the student's own, their labels, and where they are from.
 
     Colors become their mean, a gray channel is repeated.
     """
-    data = _data(made.dataset, size)
+    channels, height, width = shape
+    data = _data(made.dataset, height if height == width else None)
+    if data.images.shape[2:] != (height, width):
+        raise InputError(
+            f"pretraining must be on samples as large as the student's own, {height} x {width}. "
+            f"Got {data.images.shape[2]} x {data.images.shape[3]} ({made.dataset}).",
+            code="misfit",
+        )
     rows = split(data, n_train=made.recipe.n_train or 0, n_val=0, n_test=0, seed=made.recipe.seed or 0).train
     images = as_float(data.images[rows])
     if images.shape[1] != channels:
@@ -197,27 +211,27 @@ def _pretraining_data(made: Pretraining, channels: int, size: int) -> tuple[Tens
 @functools.lru_cache(maxsize=8)
 def _body(made: Pretraining, image_shape: tuple[int, int, int]) -> dict[str, Tensor]:
     """Return a student's pretrained weights, its classifier left out."""
-    images, labels, data = _pretraining_data(made, *image_shape[:2])
+    images, labels, data = _pretraining_data(made, image_shape)
     name, seed = str(made.recipe.model), 200 + (made.recipe.seed or 0)
     student = build(name, image_shape=image_shape, n_classes=data.n_classes, seed=seed).to(device())
     head = head_names(name, image_shape)
 
     def trained() -> dict[str, Tensor]:
-        _fit(student, made.recipe, images, labels, data.n_classes, flip=data.flip, seed=seed)
+        _fit(student, made.recipe, images, labels, data.n_classes, moves=data.moves, seed=seed)
         return {key: value for key, value in student.state_dict().items() if key not in head}
 
     return _cached(f"body-{_recipe_hash(made.recipe, student, images, labels)}", trained)
 
 
 def _fit(
-    model: nn.Module, made: Teacher, images: Tensor, labels: Tensor, n_classes: int, *, flip: bool, seed: int
+    model: nn.Module, made: Teacher, images: Tensor, labels: Tensor, n_classes: int, *, moves: Moves, seed: int
 ) -> None:
     """Train `model` on labels as `made` says."""
     setup = made.setup()
     kind = setup.augmentation or "none"
     count = 1 if kind == "none" else min(made.epochs or 1, 16)
     data = images.to(device()), labels.to(device())
-    train(model, _augmented(*data, n_classes, kind, count, flip=flip, seed=seed), setup, None, seed=seed)
+    train(model, _augmented(*data, n_classes, kind, count, moves=moves, seed=seed), setup, None, seed=seed)
 
 
 def _recipe_hash(made: Teacher, start: nn.Module, *data: Tensor) -> str:
@@ -227,10 +241,12 @@ def _recipe_hash(made: Teacher, start: nn.Module, *data: Tensor) -> str:
     return tensor_hash(torch.tensor(list(recipe.encode())))
 
 
-def _augmented(images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, flip: bool, seed: int) -> Views:
+def _augmented(
+    images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, moves: Moves, seed: int
+) -> Views:
     targets = one_hot(labels, n_classes).float()
     generator = torch.Generator().manual_seed(seed)
-    parts = [augment(images, targets, kind, flip=flip, generator=generator) for _ in range(n)]
+    parts = [augment(images, targets, kind, moves=moves, generator=generator) for _ in range(n)]
     return Views(images=torch.stack([p[0] for p in parts]), targets=torch.stack([p[1] for p in parts]))
 
 
@@ -240,7 +256,7 @@ def views_of(curve: Curve) -> tuple[Views, Facts]:
     samples, bench = samples_of(curve), curve.bench
     kind, seed = curve.setup.augmentation or "none", bench.split_seed or 0
     count = bench.augmentation_views or 1
-    views = _augmented(*samples.train, samples.n_classes, kind, count, flip=samples.flip, seed=seed + 1000)
+    views = _augmented(*samples.train, samples.n_classes, kind, count, moves=samples.moves, seed=seed + 1000)
     teacher, facts = _teacher(curve, samples)
     key = f"logits-{facts.hash}-{tensor_hash(samples.train[0])}-{kind}-{count}-{seed + 1000}"
 
@@ -284,7 +300,7 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
 
     def trained() -> dict[str, Tensor]:
         if made.epochs:
-            _fit(teacher, made, *samples.teacher_train, samples.n_classes, flip=samples.flip, seed=seed)
+            _fit(teacher, made, *samples.teacher_train, samples.n_classes, moves=samples.moves, seed=seed)
         return dict(teacher.state_dict())
 
     key = f"teacher-{_recipe_hash(made, teacher, *samples.teacher_train)}"

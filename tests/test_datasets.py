@@ -29,7 +29,7 @@ def made(n: int = 40, test_start: int | None = None, n_classes: int = 4) -> Data
         images=images,
         labels=labels,
         n_classes=n_classes,
-        flip=False,
+        moves="shift",
         test_start=test_start,
     )
 
@@ -86,6 +86,18 @@ def test_classes_may_stand_directly_in_the_folder(tmp_path: Path):
 def test_an_npz_may_hold_bytes_or_fractions(tmp_path: Path):
     np.savez(tmp_path / "x.npz", images=np.full((2, 3, 3), 0.2), labels=np.array([0, 1]))
     assert load(str(tmp_path / "x.npz")).images.unique().tolist() == [51]
+
+
+def test_an_npz_may_hold_vectors_which_have_no_size_in_pixels_and_nothing_moves(tmp_path: Path):
+    file = tmp_path / "x.npz"
+    np.savez(file, vectors=np.full((2, 5), 0.2), labels=np.array([0, 1]))
+    data = load(str(file))
+    assert (data.images.shape, data.moves) == ((2, 1, 1, 5), "none")
+    with pytest.raises(InputError, match=r"must be used without image_size, since it holds vectors\. Got 4\."):
+        load(str(file), image_size=4)
+    np.savez(file, vectors=np.full((2, 5, 5), 0.2), labels=np.array([0, 1]))
+    with pytest.raises(InputError, match=r"must hold vectors \(N, d\)\. Got \(2, 5, 5\)\."):
+        load(str(file))
 
 
 def test_splits_are_disjoint_and_nested_in_n_train():

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from tempadvisor.contracts import convert
+from tempadvisor.datasets import Moves
 from tempadvisor.distill import (
     Views,
     augment,
@@ -125,8 +126,8 @@ IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.eye(4)[torch.arange(40) % 4]
 
 
-def view(kind: str, seed: int = 0, flip: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    return augment(IMAGES, TARGETS, kind, flip=flip, generator=torch.Generator().manual_seed(seed))
+def view(kind: str, seed: int = 0, moves: Moves = "shift") -> tuple[torch.Tensor, torch.Tensor]:
+    return augment(IMAGES, TARGETS, kind, moves=moves, generator=torch.Generator().manual_seed(seed))
 
 
 def test_standard_augmentation_moves_each_image_by_at_most_one_pixel_of_eight():
@@ -142,7 +143,7 @@ def test_standard_augmentation_moves_each_image_by_at_most_one_pixel_of_eight():
 def test_a_flip_mirrors_about_half_of_the_images():
     wide = torch.zeros(400, 1, 8, 8)
     wide[..., :3] = 1.0
-    images, _ = augment(wide, TARGETS[:1].expand(400, 4), "standard", flip=True, generator=torch.Generator())
+    images, _ = augment(wide, TARGETS[:1].expand(400, 4), "standard", moves="mirror", generator=torch.Generator())
     assert 0.4 < (images[:, 0, 4, 6:].sum(1) > 0).float().mean() < 0.6
 
 
@@ -151,7 +152,7 @@ def test_mixing_mixes_images_and_targets_by_the_same_share(kind):
     ones = torch.cat([torch.zeros(20, 1, 32, 32), torch.ones(20, 1, 32, 32)])
     targets = torch.eye(2)[(torch.arange(40) >= 20).long()]
     bright = ones.clone()
-    images, mixed = augment(bright, targets, kind, flip=False, generator=torch.Generator().manual_seed(1))
+    images, mixed = augment(bright, targets, kind, moves="shift", generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(mixed.sum(1), torch.ones(40))
     shifted_in = 8 / 32  # the border that a shift can darken
     assert ((images.mean((1, 2, 3)) - mixed[:, 1]).abs() <= shifted_in).all()
@@ -248,3 +249,10 @@ def test_the_gradient_that_the_loop_uses_is_that_of_the_loss(given, temperature)
     else:
         loss = kd_loss(logits, z, y, temperature, setup.loss_contract(), smoothing)
     assert torch.equal(got, torch.autograd.grad(loss, logits)[0])
+
+
+def test_vectors_are_mixed_as_they_are_since_nothing_may_move_their_values():
+    vectors = torch.cat([torch.zeros(20, 1, 1, 6), torch.ones(20, 1, 1, 6)])
+    targets = torch.eye(2)[(torch.arange(40) >= 20).long()]
+    mixed, shares = augment(vectors, targets, "mixup", moves="none", generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mixed, shares[:, 1, None, None, None].expand(40, 1, 1, 6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,8 +57,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def suite(folder: Path, *changes: tuple[str, str]) -> Path:
     """Write the suite, and the data of its pretraining: color images of 10 pixels in four classes."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 4
     images = (rng.random((80, 3, 10, 10)) * 60 + 50 * labels[:, None, None, None]).astype(np.uint8)
@@ -143,7 +142,7 @@ def test_a_suite_without_pretrainings_cannot_have_pretrained_students(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("other.npz", "nothing.npz", "must be an .npz with images and labels"),
+        ("other.npz", "nothing.npz", "must be an .npz with images, or vectors, and labels"),
         ("n_train = 60", "n_train = 600", "n_train must be at most 80"),
         (
             '"mlp-16"',
@@ -158,6 +157,23 @@ def test_missing_data_or_weights_are_found_before_any_training(tmp_path, monkeyp
         monkeypatch.setattr(module, "train", None)
     with pytest.raises(InputError, match=says):
         run_suite(suite(tmp_path, (old, new)), tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("n_values", "says"), [(9, "must be none or mixup for vectors"), (7, "as large as the student")]
+)
+def test_vectors_are_not_shifted_and_need_a_pretraining_on_others_as_long(tmp_path, n_values, says):
+    file = suite(tmp_path, ('"cnn-2"', '"mlp-8"'))
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 10
+    np.savez(tmp_path / "own.npz", vectors=rng.random((400, 9)), labels=labels)
+    np.savez(tmp_path / "other.npz", vectors=rng.random((400, n_values)), labels=labels)
+    text = file.read_text().replace('"sklearn/digits"', f'"{tmp_path / "own.npz"}"')
+    if n_values == 9:
+        text = text.replace("[design.axes]", 'augmentation = "standard"\n[design.axes]')
+    file.write_text(text)
+    with pytest.raises(InputError, match=says):
+        run_suite(file, tmp_path / "runs.csv")
 
 
 def test_only_what_uses_a_pretraining_is_named_after_it(tmp_path: Path):
