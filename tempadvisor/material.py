@@ -124,7 +124,7 @@ def samples_of(curve: Curve) -> Samples:
         source=data.source,
         moves=data.moves,
     )
-    for kind in (setup.augmentation or "none", curve.teacher.setup().augmentation or "none"):
+    for kind in (setup.augmentation or "none", curve.teacher.augmentation or "none"):
         if data.moves == "none" and kind not in ("none", "mixup"):
             raise InputError(
                 f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} "
