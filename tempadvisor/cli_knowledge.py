@@ -63,10 +63,13 @@ def add(
     """
     from tempadvisor import render_knowledge as render
     from tempadvisor.holdings import add as add_files
+    from tempadvisor.progress import progress_bar
 
     if not files:
         raise UsageError("add needs a file: 'tempadvisor knowledge add runs.csv'.", code="nothing_given")
-    added = add_files(files, _pairs("--map", mapping), _pairs("--set", fixed), url)
+    pairs = _pairs("--map", mapping), _pairs("--set", fixed)
+    with progress_bar("Adding runs") as progress:
+        added = add_files(files, *pairs, url, progress=progress)
     show({"files": added}, as_json, lambda: render.added(added))
     refused = [one for one in added if one.refused]
     if refused:

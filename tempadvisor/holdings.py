@@ -10,7 +10,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
 from tempadvisor.imports import Refusal, read_file
 from tempadvisor.location import place_of
+from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import knowledge_path
 from tempadvisor.rows import COLUMNS, values_of
@@ -82,7 +83,12 @@ def own_runs(url: str | None = None) -> tuple[tuple[Run, ...], dict[str, Teacher
 
 
 def add(
-    files: Sequence[str], mapping: Mapping[str, str], fixed: Mapping[str, str], url: str | None = None
+    files: Sequence[str],
+    mapping: Mapping[str, str],
+    fixed: Mapping[str, str],
+    url: str | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[Added, ...]:
     """Add files of runs to the user's own, each of them whole or not at all.
 
@@ -91,6 +97,8 @@ def add(
         mapping: their columns, each with the one of ours that it is.
         fixed: what the columns of ours hold that the files do not have.
         url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
+        progress: called with the rows done and the rows in all files, as far as lines tell; reading a row is half
+            of the work, writing it the other half.
 
     Returns:
         What became of each file, in order; one that cannot be read is refused like one with bad rows.
@@ -101,16 +109,37 @@ def add(
     """
     from tempadvisor.store import Added, take
 
+    lines = [_lines(name) if progress else None for name in files]
+    total = None if None in lines else sum(n or 0 for n in lines)
     added = []
-    for name in files:
+    for i, name in enumerate(files):
+        before = 2 * sum(n or 0 for n in lines[:i])
+        reads, writes = (_steps(progress, before + offset, total) for offset in (0, lines[i] or 0))
         try:
-            reading = read_file(name, mapping, fixed)
+            reading = read_file(name, mapping, fixed, progress=reads)
         except InputError as error:
             added.append(Added(name, None, 0, 0, 0, (), (Refusal(name, None, None, str(error)),)))
             continue
         shipped = {run.key: run for run in shipped_runs({run.suite for run in reading.runs.values()})}
-        added.append(take(reading, shipped, url))
+        added.append(take(reading, shipped, url, progress=writes))
     return tuple(added)
+
+
+def _steps(progress: Progress | None, offset: int, total: int | None) -> Callable[[int], None] | None:
+    """Return what tells of half a row's work done, after `offset` such halves."""
+    return None if progress is None else lambda done: progress((offset + done) // 2, total)
+
+
+def _lines(name: str) -> int | None:
+    """Return the number of lines of a file; None for what is none, such as an Optuna storage."""
+    path = Path(name)
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
+    except (OSError, ValueError):
+        return None  # why is said by who reads it
 
 
 def export_text(form: str = "csv", url: str | None = None) -> str:

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ LOSS = {
     "t_squared": "a temperature holds with the factor T^2 or without",
 }
 LONGEST_NAME = 200
+TOLD_EVERY = 1_000  # rows
 ALIKE = 0.76  # names of columns that are hardly two things: test_acc, optimiser
 Row = tuple[int, dict[str, Any] | str]  # its number in the file; its values, or what is wrong with it as a whole
 
@@ -58,13 +59,20 @@ class Reading:
     refused: tuple[Refusal, ...]
 
 
-def read_file(name: str, mapping: Mapping[str, str], fixed: Mapping[str, str]) -> Reading:
+def read_file(
+    name: str,
+    mapping: Mapping[str, str],
+    fixed: Mapping[str, str],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Reading:
     """Read a file of runs, with all that is wrong with it.
 
     Args:
         name: a .csv or .jsonl file, or the URL of an Optuna storage (see `trials.py`).
         mapping: the file's columns by name, each with ours, or with "" to leave it out.
         fixed: values of our columns that hold for each row.
+        progress: called now and then with the rows read.
 
     Raises:
         InputError: the file cannot be read at all.
@@ -82,7 +90,9 @@ def read_file(name: str, mapping: Mapping[str, str], fixed: Mapping[str, str]) -
     first: dict[Key, int] = {}
     refused: list[Refusal] = []
     make = Maker()
-    for number, values in _rows(name):
+    for count, (number, values) in enumerate(_rows(name), start=1):
+        if progress is not None and count % TOLD_EVERY == 0:
+            progress(count)
         if isinstance(values, str):
             refused.append(Refusal(name, number, None, values))
             continue

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,11 +96,23 @@ class Stored:
     broken: tuple[tuple[str, str], ...] = ()
 
 
-def take(reading: Reading, shipped: Mapping[Key, Run], url: str | None = None) -> Added:
+def take(
+    reading: Reading,
+    shipped: Mapping[Key, Run],
+    url: str | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Added:
     """Add the runs of a file that are not there yet: all of them, or none.
 
     A run whose key is there already, here or in `shipped`, changes nothing if it says the same; if it says something
     else, the file is refused.
+
+    Args:
+        reading: what the file says.
+        shipped: the runs of the shipped corpus that may share a key with it.
+        url: of the database.
+        progress: called now and then with the rows written.
 
     Raises:
         KnowledgeError: the database cannot be opened or written to; it is as it was before.
@@ -126,7 +138,7 @@ def take(reading: Reading, shipped: Mapping[Key, Run], url: str | None = None) -
                 for curve in strange
             ]
             return dataclasses.replace(nothing, refused=tuple(reasons))
-        imported = _insert(connection, reading, {row: digests[row] for row in new})
+        imported = _insert(connection, reading, {row: digests[row] for row in new}, progress)
         if fresh:
             contents = {curve: json.dumps(as_dict(profile)) for curve, profile in fresh.items()}
             rows = [{"curve": curve, "content": content} for curve, content in contents.items()]
@@ -192,7 +204,9 @@ def _digest(run: Run) -> str:
     return hashlib.sha256(json.dumps(measured(run), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _insert(connection: sa.Connection, reading: Reading, new: Mapping[int, str]) -> Import | None:
+def _insert(
+    connection: sa.Connection, reading: Reading, new: Mapping[int, str], progress: Callable[[int], None] | None
+) -> Import | None:
     """Insert rows, given with their digests, as one import."""
     if not new:
         return None
@@ -215,6 +229,8 @@ def _insert(connection: sa.Connection, reading: Reading, new: Mapping[int, str])
             content = json.dumps(values_of(run))
             rows.append({**key, "import_id": imported.id, "digest": digest, "content": content})
         connection.execute(sa.insert(_runs), rows)
+        if progress is not None:
+            progress(start + len(rows))
     return imported
 
 

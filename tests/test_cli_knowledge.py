@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,20 @@ def test_a_file_is_added_and_listed_and_removed(run: Run, answer: Callable[..., 
     assert run("remove", listed["id"]).out == f"3 runs of sweep.csv removed, import {listed['id']}\n"
     assert answer("list") == {"imports": []}
     assert run("list").out.startswith("No runs of your own yet.\nNext: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_adding_shows_a_bar_on_a_terminal_and_leaves_stdout_to_the_answer() -> None:
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "tempadvisor", "knowledge", "add", "sweep.csv", *MAP, *SET, "--json"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, env=environment, timeout=60)
+    os.close(terminal)
+    shown = os.read(master, 100_000)
+    os.close(master)
+    assert done.returncode == 0
+    assert b"Adding runs" in shown
+    assert json.loads(done.stdout)["files"][0]["rows"] == 3
 
 
 def test_adding_again_says_that_all_is_known(run: Run, answer: Callable[..., Any]) -> None:

@@ -148,6 +148,19 @@ class TestAdding:
         assert stored() == before
         assert [one.id for one in imports()] == [first.imported.id]
 
+    def test_progress_tells_rows_done_and_rows_in_all_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempadvisor.imports.TOLD_EVERY", 4)
+        files = [written(f"{curve}.csv", some(curve=curve)) for curve in "ab"]  # 8 rows and a header each
+        told: list[tuple[int, int | None]] = []
+        add(files, {}, {}, progress=lambda *step: told.append(step))
+        # Of file a 4 and 8 rows read, 8 written after its 9 lines were read; then the same of b.
+        assert told == [(2, 18), (4, 18), (8, 18), (11, 18), (13, 18), (17, 18)]
+
+    def test_progress_knows_no_end_where_a_file_tells_no_lines(self) -> None:
+        told: list[tuple[int, int | None]] = []
+        add([written("a.csv", some()), "none.csv"], {}, {}, progress=lambda *step: told.append(step))
+        assert told == [(8, None)]
+
     def test_another_time_or_machine_does_not_make_a_run_another(self) -> None:
         add([written("runs.csv", some())], {}, {})
         (added,) = add([written("again.csv", some(time="2026-01-01T00:00:00Z", device="gpu", commit="x"))], {}, {})
