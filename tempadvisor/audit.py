@@ -11,14 +11,14 @@ import itertools
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
 from tempadvisor.holdings import own_runs, shipped_cells
 from tempadvisor.location import place_of
 from tempadvisor.rows import COLUMNS, SHARED, Maker, measured, shared
-from tempadvisor.runs import Run
+from tempadvisor.runs import Key, Run
 
 # Lower edges of the bins of a number; the last bin is open.
 EDGES: dict[str, tuple[float, ...]] = {
@@ -129,9 +129,13 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     own = _curves(run for _, run in held.runs)
     make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
     below = {}
+    twins: dict[Key, Run] = {}
     for key, rows in _shipped().items() if own else ():
+        if key in own:
+            twins |= {run.key: run for run in map(make, rows)}
         if shared(make(rows[0])) in wanted:
             below[key] = [make(row) for row in rows]
+    found += _shipped_too(held.runs, twins)
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
         found += [Finding(kind, ids, *key, text) for kind, text in (*_mixed(runs), *_implausible(runs))]
@@ -140,8 +144,9 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
         for key, runs in curves.items():
             alike[shared(runs[0])].append((is_own, key, runs))
     for group in alike.values():
-        for (_, old_key, old), (is_own, key, new) in itertools.combinations(group, 2):
-            if is_own:
+        for (_, old_key, old), (is_own, key, every) in itertools.combinations(group, 2):
+            new = [run for run in every if run.key not in twins] if old_key == key else every
+            if is_own and new:
                 ids = tuple(sorted({origin[run.key] for run in new}))
                 name = f"curve {old_key[1]} of suite {old_key[0]}"
                 found += [Finding(kind, ids, *key, text) for kind, text in _against(old, new, name)]
@@ -292,6 +297,24 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
                 f"T={mid:g} gives {means[mid]:.3f} between {means[low]:.3f} at T={low:g} and {means[high]:.3f} at "
                 f"T={high:g}.",
             )
+
+
+def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> Iterator[Finding]:
+    """Say of each import how many of its rows the shipped corpus has too, by key in `twins`: only those count."""
+    mine: dict[str, list[Run]] = defaultdict(list)
+    for id, run in runs:
+        mine[id].append(run)
+    for id, rows in sorted(mine.items()):
+        both = [run for run in rows if run.key in twins]
+        other = sum(measured(run) != measured(twins[run.key]) for run in both)
+        rest = f", then add the file again for the other {len(rows) - len(both)}" if len(both) < len(rows) else ""
+        next_step = f"Run tempadvisor knowledge remove {id}{rest}."
+        if len(both) > other:
+            text = f"{len(both) - other} of its {len(rows)} rows are those of the shipped corpus and count once. "
+            yield Finding("duplicate", (id,), None, None, text + next_step)
+        if other:
+            text = f"{other} of its {len(rows)} rows say otherwise than those of the shipped corpus, which count. "
+            yield Finding("contradiction", (id,), None, None, text + next_step)
 
 
 def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tuple[str, str]]:

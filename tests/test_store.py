@@ -563,6 +563,38 @@ class TestCheck:
         assert self.kinds(some(), some(suite="twin")) == ["duplicate"]
         assert findings()[0].imports == (imports()[1].id,) or findings()[0].imports == (imports()[0].id,)
 
+    def test_rows_that_have_been_shipped_since_are_told_once_an_import(self, no_corpus: Path) -> None:
+        other, third = (dataclasses.replace(RUN.setup, lr=lr) for lr in (0.1, 0.2))
+        two = [*some(1, curve="d", setup=other), *some(1, curve="e", setup=third)]
+        assert self.kinds(some(4), two, some(1, [None], first_seed=9, curve="own")) == []
+        held = {one.file: one.id for one in imports()}
+        write_runs(no_corpus / "mine.csv", [*some(1), *two])
+        found = {one.imports: one for one in findings()}
+        assert {(one.kind, one.suite, one.curve) for one in found.values()} == {("duplicate", None, None)}
+        assert found.keys() == {(held["0.csv"],), (held["1.csv"],)}
+        assert len(findings()) == 2
+        assert found[held["0.csv"],].text == (
+            "4 of its 16 rows are those of the shipped corpus and count once. "
+            f"Run tempadvisor knowledge remove {held['0.csv']}, then add the file again for the other 12."
+        )
+        assert found[held["1.csv"],].text.endswith(
+            "8 of its 8 rows are those of the shipped corpus and count once. "
+            f"Run tempadvisor knowledge remove {held['1.csv']}."
+        )
+
+    def test_rows_shipped_since_with_another_result_are_a_contradiction(self, no_corpus: Path) -> None:
+        self.kinds(some(4))
+        write_runs(no_corpus / "mine.csv", [*some(1, [4.0, 8.0]), *some(1, [1.0], test_accuracy=0.5)])
+        assert [one.kind for one in findings()] == ["duplicate", "contradiction"]
+        assert findings()[1].text.startswith("1 of its 16 rows say otherwise than those of the shipped corpus")
+
+    def test_other_seeds_of_a_shipped_curve_are_compared_with_it(self, no_corpus: Path) -> None:
+        self.kinds(some(4, [4.0], first_seed=4))
+        write_runs(no_corpus / "mine.csv", some(4, [4.0], test_accuracy=0.5))
+        (found,) = findings()
+        assert (found.kind, found.curve) == ("contradiction", "c")
+        assert "test accuracy is +0.210" in found.text
+
     def test_another_result_for_the_same_setup_beyond_the_noise(self, no_corpus: Path) -> None:
         write_runs(no_corpus / "shipped.csv", some(4, suite="shipped"))
         lower = [dataclasses.replace(run, test_accuracy=(run.test_accuracy or 0) - 0.05) for run in some(4)]
