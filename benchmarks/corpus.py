@@ -1,4 +1,4 @@
-"""Write what the measured runs say: a plot for each suite, and a section of the data card between two markers.
+"""Write what the measured runs say: plots, a section of the data card between two markers, and the rules' tally.
 
     python benchmarks/corpus.py
 
@@ -18,6 +18,8 @@ from curve_plots import draw
 from groups import Array, by_source, difference, macro
 
 from tempadvisor.curves import SMOOTHER, SPLITS, TEMPERATURES, Curve, floor, read_curves, regrets
+from tempadvisor.rules import load_rules
+from tempadvisor.standing import save_standings, tally
 
 KNOWLEDGE = Path(__file__).resolve().parent.parent / "knowledge"
 BEGIN, END = "<!-- made by benchmarks/corpus.py -->", "<!-- end of what benchmarks/corpus.py makes -->"
@@ -359,7 +361,7 @@ def put(card: str, text: str) -> str:
 
 
 def main() -> int:
-    """Read the runs, write plots and section."""
+    """Read the runs, write plots, section and tally."""
     files = [path for path in sorted((KNOWLEDGE / "runs").glob("*.csv")) if not path.name.startswith("frozen")]
     curves, incomplete = read_curves(files)
     suites = sorted({str(curve.run.suite) for curve in curves})
@@ -369,6 +371,8 @@ def main() -> int:
         (KNOWLEDGE / "plots" / f"{name}.svg").write_text(draw(name, own), encoding="utf-8")
     card = KNOWLEDGE / "README.md"
     card.write_text(put(card.read_text(encoding="utf-8"), section(curves, incomplete, suites)), encoding="utf-8")
+    book = load_rules()
+    save_standings(KNOWLEDGE / "standing.json", tally(curves, book), book)
     return 0
 
 

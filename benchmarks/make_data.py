@@ -129,7 +129,8 @@ def main(packages: Path, folder: Path) -> None:
 def write(target: Path, *, labels: Labels, **samples: Bytes) -> None:
     """Write a data set, all or nothing."""
     temporary = target.with_name(f".{os.getpid()}-{target.name}")
-    np.savez_compressed(temporary, **samples, labels=labels)
+    content: dict[str, Any] = {**samples, "labels": labels}
+    np.savez_compressed(temporary, **content)
     temporary.replace(target)
     shape = " x ".join(map(str, next(iter(samples.values())).shape[1:]))
     print(f"{target}: {len(labels):,} samples of {shape}, {labels.max() + 1} classes")
