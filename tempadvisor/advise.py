@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from tempadvisor.records import (
     Reason,
     Recommendation,
     Schedule,
+    Standing,
     TeacherProfile,
     TrainingSetup,
     Verdict,
@@ -31,6 +32,7 @@ from tempadvisor.records import (
 )
 from tempadvisor.response import TOLERANCE, Belief, Response
 from tempadvisor.rules import Fired, RuleBook, load_rules
+from tempadvisor.standing import standings_in_use
 from tempadvisor.unknowns import unknown_fields
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ def recommend(
         *(weighed.notices if weighed else ()),
     )
     confidence = _confidence(profile, belief, bool(outside), weighed)
+    standings = standings_in_use(knowledge.book, knowledge.learned.version if knowledge.learned else None)
     return Recommendation(
         temperature=temperature,
         interval=(_rounded(interval[0]), _rounded(interval[1])),
@@ -121,7 +124,7 @@ def recommend(
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
         curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
-        reasons=(*(weighed.reasons if weighed else ()), *_reasons(fired, temperature)),
+        reasons=(*(weighed.reasons if weighed else ()), *_reasons(fired, temperature, standings)),
         nearest=weighed.nearest if weighed else (),
         warnings=warnings,
         loss_contract=contract,
@@ -261,7 +264,7 @@ def _beyond(outside: tuple[Notice, ...]) -> str:
     return f" Trust it less than usual: {' '.join(most)}" if most else ""
 
 
-def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]:
+def _reasons(fired: tuple[Fired, ...], temperature: float, standings: Mapping[str, Standing]) -> tuple[Reason, ...]:
     """Return the rules that fired, those that move the answer most first."""
 
     def weight(one: Fired) -> float:
@@ -282,6 +285,7 @@ def _reasons(fired: tuple[Fired, ...], temperature: float) -> tuple[Reason, ...]
                 text=one.rule.why,
                 source=one.rule.source,
                 grade=one.rule.grade,
+                standing=standings.get(one.rule.id),
             )
         )
     return tuple(reasons)

@@ -181,7 +181,10 @@ def fit(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn from your own runs too, and use the new model unless it advises worse on setups never seen."""
+    """Learn from your own runs too, and use the new model unless it advises worse on setups never seen.
+
+    Counts the measured setups for and against each rule, too; recommend --explain shows them.
+    """
     from tempadvisor import render_knowledge as render
     from tempadvisor.fitting import refit
     from tempadvisor.progress import progress_bar

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,12 @@ from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import Evaluation, bootstrap, cases_of, choose, evaluate
 from tempadvisor.holdings import own_runs, shipped_paths
 from tempadvisor.learned import Learned, distances, load, save
+from tempadvisor.records import Standing
 from tempadvisor.regressor import FITS, lessons
-from tempadvisor.resources import model_path, previous_path
+from tempadvisor.resources import model_path, previous_path, standing_path
 from tempadvisor.rivals import macro
+from tempadvisor.rules import load_rules
+from tempadvisor.standing import save_standings, tally
 from tempadvisor.summary import Summary, summarize
 
 if TYPE_CHECKING:
@@ -50,7 +55,10 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What `refit` did: whether the new model is in use now, what it is, and what held-out setups said."""
+    """What `refit` did: whether the new model is in use now, what it is, and what held-out setups said.
+
+    `standing` is how all measured setups stand to the rules.
+    """
 
     activated: bool
     version: str
@@ -59,6 +67,7 @@ class Outcome:
     n_curves: int
     n_own: int
     comparison: Comparison | None
+    standing: tuple[Standing, ...]
 
 
 def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
@@ -94,10 +103,12 @@ def refit(
         )
     comparison = None if force else compare(shipped, own, progress)
     model = fit([*shipped, *own])
+    standing = tally([*shipped, *own], load_rules())
     activated = comparison is None or not comparison.worse
     if activated:
-        use(model)
-    return Outcome(activated, model.version, model.kind, model.share, len(shipped) + len(own), len(own), comparison)
+        use(model, standing)
+    n_curves = len(shipped) + len(own)
+    return Outcome(activated, model.version, model.kind, model.share, n_curves, len(own), comparison, standing)
 
 
 def evaluated(
@@ -114,14 +125,19 @@ def evaluated(
     return summarize(evaluate([*shipped, *own], by=by, progress=progress))
 
 
-def use(model: Learned) -> None:
-    """Put a model to use for this user; the one before it is kept."""
+def use(model: Learned, standing: Sequence[Standing] = ()) -> None:
+    """Put a model to use for this user, with the tally counted beside it; the one before it is kept.
+
+    Whenever it is killed, a whole model is in use, this one or the one before.
+    """
     path = model_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    coming = path.with_name("model.coming.npz")
+    coming, kept = (path.with_name(f"model.{word}.{os.getpid()}.npz") for word in ("coming", "kept"))
     save(model, coming)
+    save_standings(standing_path(model.version), standing, load_rules())
     if path.exists():
-        path.replace(previous_path())
+        shutil.copyfile(path, kept)
+        kept.replace(previous_path())
     coming.replace(path)
 
 
@@ -132,7 +148,7 @@ def restore() -> str:
         UsageError: no model of this user is in use.
     """
     path, before = model_path(), previous_path()
-    if before.exists():  # also where a fit was killed between its two renames
+    if before.exists():
         before.replace(path)
         return load(path).version
     if not path.exists():

@@ -222,8 +222,31 @@ class TeacherProfile:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How measured setups stand to a rule: of `n_fired` in which it moves T, `n_for` and `n_against` speak of it.
+
+    Raises:
+        UsageError: a count is no whole number of at least 0, or more speak than it fires in.
+    """
+
+    rule: str
+    n_fired: int
+    n_for: int
+    n_against: int
+
+    def __post_init__(self) -> None:
+        counts = (self.n_fired, self.n_for, self.n_against)
+        if any(type(n) is not int or n < 0 for n in counts) or self.n_for + self.n_against > self.n_fired:
+            raise UsageError(
+                "n_fired, n_for and n_against must be whole numbers of at least 0, n_fired at least the sum of the "
+                f"others. Got {counts} for rule {self.rule}.",
+                code="bad_standing",
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One piece of evidence behind a recommendation."""
+    """One piece of evidence behind a recommendation; `standing` is what measured setups say of a rule."""
 
     id: str
     kind: Literal["rule", "measured"]
@@ -232,6 +255,7 @@ class Reason:
     text: str
     source: str
     grade: str
+    standing: Standing | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -241,6 +241,9 @@ def _reasons(reasons: Sequence[Reason], explain: bool) -> Table:
         moved = f" ×{2**reason.octaves:.2f}" if reason.effect != "none" else ""
         text = Text(reason.text)
         detail = f" [{reason.id}, {reason.source}, grade {reason.grade}]" if explain else f" [{reason.id}]"
+        if explain and reason.standing and reason.standing.n_fired:
+            told = reason.standing
+            detail += f" Of {told.n_fired:,} measured setups: {told.n_for:,} for, {told.n_against:,} against."
         table.add_row(f"  {ARROWS[reason.effect]}{moved}", text.append(detail, style="dim"))
     return table
 

@@ -146,7 +146,10 @@ def outcome(found: Outcome) -> str:
         lines.append(f"In use now, as knowledge {found.version}. Next: tempadvisor knowledge restore undoes it.")
     else:
         lines.append("Not put to use: it advises worse. Next: tempadvisor knowledge check, or fit --force.")
-    return "\n".join(lines)
+    head = ("rule", "fires in", "for", "against")
+    rows = [(one.rule, f"{one.n_fired:,}", f"{one.n_for:,}", f"{one.n_against:,}") for one in found.standing]
+    tally = "Measured setups that speak for and against each rule that moves T"
+    return "\n".join([*lines[:-1], "", tally, _table([head, *rows]), "", lines[-1]])
 
 
 def restored(version: str) -> str:

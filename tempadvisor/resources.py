@@ -41,6 +41,11 @@ def previous_path() -> Path:
     return model_path().with_name("model.previous.npz")
 
 
+def standing_path(version: str) -> Path:
+    """Return where the tally of the rules lies that was counted with the user's model of this version."""
+    return model_path().with_name(f"standing.{version}.json")
+
+
 def data_home() -> Path:
     """Return the folder of the user's data; a relative XDG_DATA_HOME counts as none, as its standard says."""
     named = Path(os.environ.get("XDG_DATA_HOME") or "")

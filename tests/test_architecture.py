@@ -33,6 +33,7 @@ LAYERS = (
         "contracts",
         "features",
         "rules",
+        "standing",
         "response",
         "evidence",
         "curves",

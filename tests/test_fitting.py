@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from test_regressor import SOURCES, a_model, made
@@ -13,7 +16,12 @@ from tempadvisor.cli import app
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import UsageError
 from tempadvisor.fitting import Comparison, compare, fit, refit, restore, use, version_of
+from tempadvisor.learned import load, save
+from tempadvisor.records import Standing, TrainingSetup
 from tempadvisor.resources import model_path
+from tempadvisor.rules import load_rules
+
+WRITERS = Path(__file__).with_name("writers.py")
 
 
 def curves(sources=SOURCES[:3], numbers=(0, 1)):
@@ -76,11 +84,69 @@ def test_a_model_in_use_answers_and_restore_goes_back_step_by_step():
         restore()
 
 
-def test_a_fit_killed_between_its_renames_is_mended_by_restore():
+def test_a_fit_killed_at_any_moment_leaves_a_whole_model_in_use_and_restore_works(tmp_path):
+    files = [tmp_path / f"{name}.npz" for name in ("abc", "def")]
+    for path in files:
+        save(dataclasses.replace(a_model(curves()), version=path.stem), path)
+    command = [sys.executable, "-W", "error", WRITERS, "fits-killed", *files, "40", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["found"]) == 40
+    assert told["amid"] > 10  # so the kills did hit the writing
+    for in_use, advised, kept, restored in told["found"]:
+        assert in_use == advised
+        assert kept == restored
+        assert {in_use, kept} <= {"abc", "def"}
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_between_any_two_steps_of_a_fit_the_old_model_is_in_use(monkeypatch, step):
+    """The moments too short to be hit by chance: every rename of a file but the last leaves the old model."""
+
+    class Killed(BaseException):
+        pass
+
+    renames, replace = [], Path.replace
+
+    def rename(path, target):
+        if len(renames) == step:
+            raise Killed
+        renames.append(Path(target).name)
+        replace(path, target)
+
+    before = a_model(curves())
+    use(dataclasses.replace(before, version="old"))
+    use(before)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", rename)
+        with pytest.raises(Killed):
+            use(dataclasses.replace(before, version="new"))
+    assert model_path().name not in renames
+    assert load(model_path()).version == "abc"
+    assert restore() in ("old", "abc")
+    assert load(model_path()).version in ("old", "abc")
+
+
+def test_a_model_that_was_moved_away_is_mended_by_restore():
     use(a_model(curves()))
     model_path().replace(fitting.previous_path())
     assert restore() == "abc"
     assert model_path().exists()
+
+
+def test_the_tally_counted_with_the_model_in_use_stands_beside_the_rules_reasons():
+    setup = TrainingSetup(granularity="fine")
+    tallies = [Standing(rule="S4-fine", n_fired=n, n_for=1, n_against=0) for n in (3, 4)]
+    for version, told in zip(("abc", "def"), tallies, strict=True):
+        use(dataclasses.replace(a_model(curves()), version=version), [told])
+
+    def standing():
+        return next(reason for reason in recommend(None, setup).reasons if reason.id == "S4-fine").standing
+
+    assert standing() == tallies[1]
+    restore()
+    assert standing() == tallies[0]
 
 
 def test_an_answer_can_be_had_again_by_the_version_it_names():
@@ -122,11 +188,17 @@ def test_a_worse_model_is_not_put_to_use_unless_forced(monkeypatch):
     monkeypatch.setattr(fitting, "compare", lambda *_: Comparison(0.01, 0.02, 0.005, 0.015))
     result = CliRunner().invoke(app, ["knowledge", "fit", "--json"])
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["activated"] is False
+    told = json.loads(result.stdout)
+    assert told["activated"] is False
+    shifting = [rule.id for rule in load_rules().rules if rule.shift]
+    assert [one["rule"] for one in told["standing"]] == shifting
+    assert all(one.keys() == {"rule", "n_fired", "n_for", "n_against"} for one in told["standing"])
+    assert list(model_path().parent.glob("*")) == []
     assert not model_path().exists()
     forced = CliRunner().invoke(app, ["knowledge", "fit", "--force"])
     assert forced.exit_code == 0
     assert "In use now" in forced.stdout
+    assert "Measured setups that speak for and against each rule that moves T" in forced.stdout
     assert model_path().exists()
 
 

@@ -18,6 +18,7 @@ from tempadvisor.records import (
     Notice,
     Recommendation,
     Schedule,
+    Standing,
     TeacherProfile,
     TrainingSetup,
     Unknown,
@@ -176,6 +177,17 @@ class TestReasons:
         for reason in advice.reasons:
             assert f"{reason.text} [{reason.id}, {reason.source}, grade {reason.grade}]" in text
         assert "more with --explain" not in text
+
+    def test_explain_shows_how_measured_setups_stand_to_a_rule_that_fires_in_any(
+        self, advice: Recommendation
+    ) -> None:
+        told = Standing(rule="x", n_fired=1080, n_for=12, n_against=30)
+        reason = dataclasses.replace(advice.reasons[0], text="Because.", id="x", source="s", grade="C", standing=told)
+        measured = dataclasses.replace(advice, reasons=(reason,))
+        assert "[x, s, grade C] Of 1,080 measured setups: 12 for, 30 against." in words(shown(measured, explain=True))
+        assert "measured setups" not in words(shown(measured))
+        never = dataclasses.replace(reason, standing=Standing(rule="x", n_fired=0, n_for=0, n_against=0))
+        assert "Of 0" not in words(shown(dataclasses.replace(advice, reasons=(never,)), explain=True))
 
     @pytest.mark.parametrize(
         ("effect", "octaves", "mark"), [("raises", 1.0, "↑ ×2.00"), ("lowers", -1.0, "↓ ×0.50"), ("none", 0.0, "·")]

@@ -52,7 +52,7 @@ def names(wheel: Path) -> set[str]:
 
 
 def test_the_wheel_carries_every_knowledge_file_unchanged(wheel: Path) -> None:
-    shipped = [path for path in (ROOT / "knowledge").rglob("*") if path.suffix in {".toml", ".csv", ".md"}]
+    shipped = [path for path in (ROOT / "knowledge").rglob("*") if path.suffix in {".toml", ".csv", ".json", ".md"}]
     assert {"rules.toml", "sources.toml", "literature.csv"} <= {path.name for path in shipped}
     with zipfile.ZipFile(wheel) as archive:
         for path in shipped:

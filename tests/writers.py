@@ -1,10 +1,11 @@
-"""Processes that add runs at once, or are killed while they do: `python tests/writers.py COMMAND URL FILE ...`.
+"""Processes that add runs or fit, at once, or killed while they do: `python tests/writers.py COMMAND ARGUMENT ...`.
 
 They fork from a process that has imported everything, so that what is interrupted is the adding, and print JSON.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -15,8 +16,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tempadvisor.advise import recommend
 from tempadvisor.errors import TempAdvisorError
+from tempadvisor.fitting import restore, use
 from tempadvisor.imports import read_file
+from tempadvisor.learned import load
+from tempadvisor.records import Standing
+from tempadvisor.resources import model_path, previous_path
 from tempadvisor.store import imports, remove, stored, take
 
 
@@ -91,6 +97,35 @@ def full(url: str, file: str, size: str) -> object:
     return {"code": code, "before": before, "after": after, "held": held(url)}
 
 
+def fits_killed(one: str, other: str, times: str, seed: str) -> object:
+    """Kill a process that does nothing but put two models to use in turn.
+
+    Return how many kills came amid the writing of a file, and after each the version of the model in use, the one
+    that advice names, the one kept, and the one that `restore` goes back to.
+    """
+    models = [load(Path(name)) for name in (one, other)]
+    rng = random.Random(int(seed))
+    standing = [Standing(rule="S4-fine", n_fired=3, n_for=2, n_against=1)]
+
+    def put_to_use() -> None:
+        for model in itertools.cycle(models):
+            use(model, standing)
+
+    found, amid = [], set()
+    for _ in range(int(times)):
+        for model in models:
+            use(model, standing)
+        pid = forked(put_to_use)
+        time.sleep(rng.uniform(0, 0.06))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        amid |= {pid for path in model_path().parent.iterdir() if f".{pid}." in path.name}
+        held = [load(path).version for path in (model_path(), previous_path())]
+        advised = recommend().version["knowledge"].split("-")[1]
+        found.append([held[0], advised, held[1], restore()])
+    return {"found": found, "amid": len(amid)}
+
+
 if __name__ == "__main__":
-    command = {"at-once": at_once, "killed": killed, "full": full}[sys.argv[1]]
+    command = {"at-once": at_once, "killed": killed, "full": full, "fits-killed": fits_killed}[sys.argv[1]]
     print(json.dumps(command(*sys.argv[2:])))
