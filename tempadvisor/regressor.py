@@ -29,6 +29,9 @@ SPLIT_AT = 0.03  # losses beyond it count as this where trees look for splits
 def lessons(curves: Sequence[Curve]) -> Lessons:
     """Return what can be learned from curves.
 
+    Every source has the same weight, and within it a curve counts by its reliability, v / (v + e^2): e is the
+    standard error of its paired differences between temperatures, v what curves typically vary over temperatures.
+
     Raises:
         UsageError: there are fewer than two.
     """
@@ -36,14 +39,24 @@ def lessons(curves: Sequence[Curve]) -> Lessons:
         raise UsageError(f"curves must be at least 2 to learn from. Got {len(curves)}.", code="too_few_curves")
     gain = np.stack([SMOOTHER @ curve.val_gain.mean(0) for curve in curves])
     best = gain.max(1, keepdims=True)
-    sources = [str(curve.run.source) for curve in curves]
-    weight = np.array([1 / sources.count(source) for source in sources])
+    error = np.array([_squared_error(curve.val_gain) for curve in curves])
+    varies = np.median(gain.var(1))
+    weight = np.maximum(varies, 1e-12) / (np.maximum(varies, 1e-12) + error)
+    sources = np.array([str(curve.run.source) for curve in curves])
+    for source in set(sources):
+        weight[sources == source] /= weight[sources == source].sum()
     return Lessons(
         features=np.stack([row_of(curve) for curve in curves]),
         gain=np.maximum(gain, best - MOST_LOST),
         weight=weight / weight.sum(),
         names=tuple(str(curve.run.curve) for curve in curves),
     )
+
+
+def _squared_error(gain: Array) -> float:
+    """Return the squared standard error of a curve's shape, from its gains by seed and temperature (S, 10)."""
+    shape = gain - gain.mean(1, keepdims=True)
+    return float(shape.var(0, ddof=1).mean() / len(shape))
 
 
 def row_of(curve: Curve) -> Array:

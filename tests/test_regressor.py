@@ -237,3 +237,10 @@ def test_a_loss_that_no_run_has_is_answered_by_the_rules_alone(corpus):
     answer = advised(corpus, 0, standardized=True, kd_weight=9.0, hard_weight=0.1)
     assert "no_runs_of_this_loss" in {notice.code for notice in answer.warnings}
     assert answer.reasons[0].kind == "rule"
+
+
+def test_a_curve_of_noisy_seeds_teaches_less_than_a_sure_one_and_every_source_as_much_as_another():
+    sure, noisy, other = made("a", 0, 0), made("a", 0, 1, noise=0.1), made("b", 0, 2)
+    weight = lessons([sure, noisy, other]).weight
+    assert weight[0] > 2 * weight[1]
+    assert weight[0] + weight[1] == pytest.approx(weight[2]) == pytest.approx(0.5)
