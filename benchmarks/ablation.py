@@ -54,11 +54,6 @@ def bare(curve: Curve) -> Curve:
     return dataclasses.replace(curve, run=dataclasses.replace(curve.run, setup=TrainingSetup(**known)))
 
 
-def advised(found: Evaluation) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return what the advice loses in each setup."""
-    return next(score.regret for score in found.scores if score.name == "advice")
-
-
 def ablate(curves: Sequence[Curve]) -> list[str]:
     """Return the table of variants: mean regret with a 90 % interval, and the paired difference to the whole."""
     no_rules = dataclasses.replace(load_rules(), rules=())
@@ -74,7 +69,7 @@ def ablate(curves: Sequence[Curve]) -> list[str]:
     whole = None
     for name, run in variants.items():
         found = run()
-        lost = advised(found)
+        lost = found.score("advice").regret
         whole = lost if whole is None else whole
         low, high = bootstrap(found, lost)
         less, more = bootstrap(found, lost - whole)

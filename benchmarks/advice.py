@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,15 +30,21 @@ NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 def table(found: Summary) -> str:
     """Return the scores as a Markdown table, in points."""
     lines = [
-        "| method | mean regret | 90 % interval | median | above the floor by at most 0.2 | at most 0.5 | cost |",
-        "|---|---|---|---|---|---|---|",
+        "| method | mean regret | 90 % interval | median | mean from 100 steps on | above the floor by at most 0.2 "
+        "| at most 0.5 | cost |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = [
         f"| {line.method} | {100 * line.regret:.2f} | {100 * line.low:.2f} to {100 * line.high:.2f} "
-        f"| {100 * line.median:.2f} | {line.within_02:.0%} | {line.within_05:.0%} | {line.cost} |"
+        f"| {100 * line.median:.2f} | {100 * (line.long_regret or 0):.2f} "
+        f"| {line.within_02:.0%} | {line.within_05:.0%} | {line.cost} |"
         for line in found.lines
     ]
     return "\n".join([*lines, *rows])
+
+
+def _told(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in values.items())
 
 
 def main() -> int:
@@ -51,6 +58,10 @@ def main() -> int:
     print(f"{table(found)}\n")
     for name, share in dataclasses.asdict(found.promises).items():
         print(f"- {name}: {'none' if share is None else format(share, '.0%')}")
+    for one in found.by_source:
+        print("- " + _told(dataclasses.asdict(one)))
+    for other in found.costliest:
+        print("- " + _told(dataclasses.asdict(other)))
     for name, choice in found.choices.items():
         print(f"- without {name}: {choice}")
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)

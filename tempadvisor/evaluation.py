@@ -75,6 +75,10 @@ class Evaluation:
     choices: Mapping[str, Choice]
     verdicts: Verdicts
 
+    def score(self, name: str) -> Score:
+        """Return the row of the method `name`."""
+        return next(score for score in self.scores if score.name == name)
+
 
 def cases_of(curves: Iterable[Curve], book: RuleBook | None = None) -> tuple[Case, ...]:
     """Return measured curves with all that scoring needs; what hangs on chance hangs on the curve's name alone."""
@@ -102,6 +106,7 @@ def evaluate(
     *,
     by: str = "source",
     beside: Sequence[Curve] = (),
+    part: float = 1.0,
     book: RuleBook | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -111,6 +116,7 @@ def evaluate(
         curves: complete measured curves with profiles, of at least three sources.
         by: "source", or "teacher" or "setup" in ten folds.
         beside: more curves to learn from, in the folds that they do not belong to; they are not scored.
+        part: share of the other folds' curves to learn from, drawn at random.
         book: the rules; the shipped ones unless given.
         progress: called with the folds done and the folds in all.
     """
@@ -125,6 +131,9 @@ def evaluate(
     for done, name in enumerate(names):
         held = [i for i, fold in enumerate(folds) if fold == name]
         rest = [case for case, fold in zip(everything, everywhere, strict=True) if fold != name]
+        if part < 1:
+            drawn = np.random.default_rng(done).permutation(len(rest))[: round(part * len(rest))]
+            rest = [rest[i] for i in sorted(drawn)]
         choice = choose(rest, by)
         choices[name] = choice
         for candidate in CANDIDATES:
@@ -180,11 +189,16 @@ def _answers(rest: Sequence[Case], held: Sequence[Case], candidate: tuple[str, f
     return [at(FINE, ANSWERS[kind](model, fill(case.row, learned.features))) for case in held]
 
 
-def _folds(cases: Sequence[Case], by: str, n: int = 10) -> list[str]:
-    """Return the fold of each case: its source, or one of n groups of whole teachers or of setups."""
+def _folds(cases: Sequence[Case], by: str, n: int | None = None) -> list[str]:
+    """Return the fold of each case: one of n groups of whole sources, of teachers or of setups.
+
+    Unless `n` is given, every source is a fold, and there are ten of teachers or setups.
+    """
     if by == "source":
-        return [case.source for case in cases]
-    keys = [case.teacher if by == "teacher" else str(case.curve.run.curve) for case in cases]
+        keys = [case.source for case in cases]
+    else:
+        keys = [case.teacher if by == "teacher" else str(case.curve.run.curve) for case in cases]
+    n = n or (len(set(keys)) if by == "source" else 10)
     shuffled = np.random.default_rng(0).permutation(sorted(set(keys)))
     place = {str(key): i % n for i, key in enumerate(shuffled)}
     return [f"{place[key]}" for key in keys]

@@ -17,7 +17,7 @@ import numpy as np
 
 from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.errors import UsageError
-from tempadvisor.evaluation import Evaluation, bootstrap, cases_of, choose, evaluate
+from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.holdings import own_runs, shipped_paths
 from tempadvisor.learned import Learned, distances, load, save
 from tempadvisor.records import Standing
@@ -216,11 +216,7 @@ def compare(
 
     before = evaluate(old, progress=step(0))
     after = evaluate(old, beside=new, progress=step(folds // 2))
-    lost = [_advised(found) for found in (before, after)]
+    lost = [found.score("advice").regret for found in (before, after)]
     sources = [case.source for case in before.cases]
     low, high = bootstrap(before, lost[1] - lost[0])
     return Comparison(macro(lost[0], sources), macro(lost[1], sources), low, high)
-
-
-def _advised(found: Evaluation) -> Array:
-    return next(score.regret for score in found.scores if score.name == "advice")

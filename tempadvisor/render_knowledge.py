@@ -97,20 +97,35 @@ def findings(found: Sequence[Finding]) -> str:
 
 def summary(found: Summary) -> str:
     """Lay out an evaluation: regrets in points of accuracy, least first."""
-    head = ("method", "mean", "90 % interval", "median", "within 0.2", "within 0.5", "cost")
+    head = ("method", "mean", "90 % interval", "median", "100 steps", "within 0.2", "within 0.5", "cost")
     rows = [
         (
             line.method,
             f"{100 * line.regret:.2f}",
             f"{100 * line.low:.2f} to {100 * line.high:.2f}",
             f"{100 * line.median:.2f}",
+            "" if line.long_regret is None else f"{100 * line.long_regret:.2f}",
             f"{line.within_02:.0%}",
             f"{line.within_05:.0%}",
             line.cost,
         )
         for line in found.lines
     ]
-    sources = ", ".join(f"{name} {n}" for name, n in found.sources.items())
+    held = [
+        (
+            one.source,
+            f"{one.n_curves}",
+            f"{100 * one.regret:.2f}",
+            f"{100 * one.best_fixed:.2f}",
+            f"{one.interval_ends_hold:.0%}",
+            f"{one.best_covered:.0%} ± {one.covered_std:.0%}",
+        )
+        for one in found.by_source
+    ]
+    costly = [
+        (one.curve, f"{100 * one.regret:.2f}", f"{one.share:.0%}", f"{one.advised:.2g}", f"{one.best:g}")
+        for one in found.costliest
+    ]
     promised = found.promises
     kept = [
         ("the interval's ends lose at most 0.2 points", promised.interval_ends_hold),
@@ -122,8 +137,12 @@ def summary(found: Summary) -> str:
         ("flagged so", promised.indifferent_flagged),
     ]
     parts = [
-        f"Regret in points on {found.n_curves} setups ({sources}), each {found.by} held out in turn.",
+        f"Regret in points on {found.n_curves} setups, each {found.by} held out in turn; 100 steps: the mean without "
+        "shorter trainings.",
         _table([head, *rows]),
+        _table([("source", "setups", "advice", "best fixed", "ends hold", "best covered"), *held]),
+        "Setups that carry most of the advice's regret",
+        _table([("curve", "regret", "share", "advised", "best"), *costly]),
         "Share of the setups where",
         _table([("", ""), *((name, f"{share:.0%}") for name, share in kept)]).lstrip("\n"),
         "Chosen without",
