@@ -71,11 +71,22 @@ VECTOR: Mapping[str, str] = {
     "log2_logit_std": "log2 of the mean standard deviation of a sample's logits",
     "log2_reach": "octaves of rate times steps over logit scale: whether the student can come as far",
     "log2_heat": "octaves of SGD's rate times kd_weight times logit scale: how hard KD pulls; 0 with adaptive ones",
+    "log2_push_4": "octaves by which KD at T=4 pulls harder than hard labels on a student that knows nothing yet",
+    "log2_push_16": "the same at T=16",
+    "soft_share_1": "share of the KD term in that pull at T=1",
+    "soft_share_4": "share of the KD term in that pull at T=4",
+    "log2_hot_4": "octaves of SGD's rate times the pull at T=4; COLD with adaptive ones, which normalize it",
+    "log2_hot_16": "the same at T=16",
+    "log2_distance": "octaves of rate times steps: how far the optimizer can come",
+    "log2_distance_4": "the same times the pull at T=4 with SGD",
+    "log2_reach_1": "octaves of rate times steps over the logit gap that matching the teacher at T=1 asks for",
+    "log2_reach_4": "the same at T=4",
     "log2_classes": "log2 of K",
     "related_mass": "share of the softened non-target mass that goes to related classes",
     "granularity": "mean log number of classes alike, in nats",
 }
 USUAL_RATE = {True: 0.1, False: 0.01}  # with SGD, with others
+COLD = -8.0  # octaves
 
 MIXED = ("mixup", "cutmix")
 SOFTNESS_LEVEL = 0.5
@@ -175,11 +186,49 @@ def vector(profile: TeacherProfile | None, setup: TrainingSetup, contract: LossC
         "trained_before": None if setup.student_init is None else setup.student_init != "random",
         "pretrained_teacher": None if setup.teacher_origin is None else setup.teacher_origin != "scratch",
         "log2_logit_std": scale,
+        **_pulls(profile, contract, sgd, rate, steps),
         "log2_classes": _log2(n_classes),
         "granularity": profile.granularity if profile else None,
     }
     row = [values[name] if name in values else known[name] for name in VECTOR]
     return np.array([math.nan if value is None else float(value) for value in row])
+
+
+def _pulls(
+    profile: TeacherProfile | None, contract: LossContract, sgd: bool | None, rate: float | None, steps: float | None
+) -> dict[str, float | None]:
+    """Return the features of how hard a temperature pulls and how far a student has to go.
+
+    Where the student is uniform yet, the gradient of the loss in the logit of the true class is hard_weight (1 - 1/K)
+    from the labels and, by the gradient of the KL term, kd_weight T (p - 1/K) from a teacher of mean top probability
+    p at T, divided by T^2 without that factor. The gap between the top logit and the others that gives p at T is
+    T log(p (K - 1) / (1 - p)).
+    """
+    distance = None if rate is None or steps is None else rate + steps
+    values: dict[str, float | None] = {"log2_distance": distance}
+    for t in (1.0, 4.0, 16.0):
+        push, share, gap = _pull(profile, contract, t) if profile else (None, None, None)
+        if t < 16:
+            values[f"soft_share_{t:g}"] = share
+            values[f"log2_reach_{t:g}"] = None if distance is None or gap is None else distance - gap
+        if t > 1:
+            values[f"log2_push_{t:g}"] = push
+            hot = None if rate is None or push is None else rate + push
+            values[f"log2_hot_{t:g}"] = COLD if sgd is False else hot
+    push = values["log2_push_4"]
+    far = None if distance is None or push is None else distance + push
+    values["log2_distance_4"] = distance if sgd is False else far
+    return values
+
+
+def _pull(profile: TeacherProfile, contract: LossContract, t: float) -> tuple[float, float, float]:
+    """Return octaves of the pull at T against hard labels, the KD term's share in it, octaves of the logit gap."""
+    chance = 1 / profile.n_classes
+    top = min(max(profile.curve_at(t, profile.top1_probability), chance + 1e-6), 1 - 1e-3)
+    hard = contract.hard
+    soft = contract.kd_weight * (t if contract.t_squared else 1 / t) * (top - chance) / (1 - chance)
+    gap = t * math.log(top * (profile.n_classes - 1) / (1 - top))
+    return math.log2(max(hard + soft, 1e-3)), soft / max(hard + soft, 1e-3), math.log2(max(gap, 1e-2))
 
 
 def soft_odds(contract: LossContract) -> float:

@@ -41,7 +41,7 @@ N_NEAREST = 3
 class Lessons:
     """What is learned from: n setups with their `features` (n, d) and smoothed validation `gain` (n, 10) over no KD.
 
-    Losses against a setup's best temperature are cut at 10 points. `weight` (n,) lets every source count alike.
+    Losses against a setup's best temperature are cut at 30 points. `weight` (n,) lets every source count alike.
     """
 
     features: Array

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
 
-MOST_LOST = 0.10  # of accuracy: a temperature that loses more is bad enough, and must not drown the rest
+MOST_LOST = 0.30  # of accuracy: a temperature that loses more is bad enough, and must not drown the rest
 SPLIT_AT = 0.03  # losses beyond it count as this where trees look for splits
 
 

@@ -13,7 +13,7 @@ from tempadvisor.calibration import Calibration
 from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regrets
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
-from tempadvisor.features import VECTOR, vector
+from tempadvisor.features import COLD, VECTOR, vector
 from tempadvisor.learned import ANSWERS, Learned, draw, fill, load, save
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
@@ -75,6 +75,32 @@ def test_reach_and_heat_are_octaves_that_add_up():
     assert named["log2_heat"] == pytest.approx(1 - 1 + scale)  # half of the loss
     adaptive = vector(profiled, dataclasses.replace(setup, optimizer="adam"), LossContract())
     assert dict(zip(VECTOR, adaptive, strict=True))["log2_heat"] == 0
+
+
+def lone(gap: float):
+    """A teacher whose top logit lies `gap` above nine others that differ by next to nothing."""
+    logits = gap * np.eye(10)[np.arange(200) % 10] + 1e-6 * np.random.default_rng(0).standard_normal((200, 10))
+    return profile(logits, name="lone", logits_from="train", read_all=True)
+
+
+def test_a_sure_teacher_pulls_as_labels_do_at_t_1_and_harder_with_t_until_it_is_soft():
+    setup = TrainingSetup(optimizer="sgd", lr=0.2, epochs=1, n_train=64, batch_size=8)
+    named = dict(zip(VECTOR, vector(lone(40), setup, LossContract(kd_weight=0.5)), strict=True))
+    assert named["soft_share_1"] == pytest.approx(0.5, abs=1e-3)
+    top = min(1 / (1 + 9 * np.exp(-10)), 0.999)  # 40 above the others at T=4
+    assert named["log2_push_4"] == pytest.approx(np.log2(0.5 + 0.5 * 4 * (top - 0.1) / 0.9), abs=1e-6)
+    assert named["log2_hot_4"] == pytest.approx(1 + named["log2_push_4"])  # twice the usual rate
+    assert named["log2_distance_4"] == pytest.approx(1 + 3 + named["log2_push_4"])  # 8 steps
+    soft = vector(lone(1), setup, LossContract(kd_weight=0.5, t_squared=False))
+    assert dict(zip(VECTOR, soft, strict=True))["log2_push_16"] < 0
+
+
+def test_what_a_student_must_reach_is_the_gap_that_the_softened_teacher_shows():
+    setup = TrainingSetup(optimizer="adam", lr=0.01, epochs=4, n_train=64, batch_size=8)
+    named = dict(zip(VECTOR, vector(lone(8), setup, LossContract()), strict=True))
+    assert named["log2_distance"] == named["log2_distance_4"] == pytest.approx(5)  # 32 steps at the usual rate
+    assert named["log2_reach_4"] == pytest.approx(5 - 3, abs=1e-4)
+    assert named["log2_hot_4"] == COLD
 
 
 def test_steps_are_epochs_times_whole_batches():
