@@ -123,7 +123,7 @@ def curves_process(model: Arrays, rows: Array) -> Array:
     points = normals(N_CURVES, 4)[_shuffled(N_CURVES)]
     for i, height in enumerate(model["height"]):
         kernel = height * shape
-        variance = height + model["noise"][i] - np.einsum("mi,ij,mj->m", kernel, model["inverse"][i], kernel)
+        variance = height + model["noise"][i] - ((kernel @ model["inverse"][i]) * kernel).sum(1)
         mean = kernel @ model["alpha"][i]
         scores.append(model["unit"][i] * (mean[which] + np.sqrt(np.maximum(variance, 0))[which] * points[:, i]))
     answer: Array = model["mean"] + np.stack(scores, 1) @ model["basis"]
