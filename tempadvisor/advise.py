@@ -123,7 +123,7 @@ def recommend(
         confidence=confidence,
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
-        curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES),
+        curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES if t >= response.temperatures[0]),
         reasons=(*(weighed.reasons if weighed else ()), *_reasons(fired, temperature, standings)),
         nearest=weighed.nearest if weighed else (),
         warnings=warnings,

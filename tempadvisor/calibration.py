@@ -45,17 +45,16 @@ def at(temperatures: Array, gain: Array) -> Response:
 
 
 def blend(rules: Response, learned: Response, share: float) -> Response:
-    """Return the mixture of both beliefs, `share` of the learned one; both hold equally many curves."""
+    """Return the mixture of both beliefs, `share` of the learned one, from T=1 on, below which no run was measured.
+
+    Both hold equally many curves at the same temperatures.
+    """
     n = len(rules.gain)
     taken = round(share * n)
     pick = (np.arange(n) * taken) // n != (np.arange(1, n + 1) * taken) // n
-    return Response(rules.temperatures, np.where(pick[:, None], learned.gain, rules.gain))
-
-
-def interval_of(answer: Response, tolerance: float) -> tuple[float, float]:
-    """Return the near-optimal interval, within the temperatures that were measured."""
-    low, high = answer.interval(tolerance)
-    return max(low, GRID[0]), max(high, GRID[0])
+    mixed = Response(rules.temperatures, np.where(pick[:, None], learned.gain, rules.gain))
+    above = rules.temperatures > GRID[0]
+    return Response(np.append(GRID[0], rules.temperatures[above]), np.c_[mixed.at(GRID[0]), mixed.gain[:, above]])
 
 
 def ci90_of(answer: Response, calibration: Calibration) -> tuple[float, float]:
@@ -69,7 +68,7 @@ def ci90_of(answer: Response, calibration: Calibration) -> tuple[float, float]:
 def best_temperatures(answer: Response) -> Array:
     """Return each curve's own best temperature, (S,)."""
     best: Array = answer.temperatures[np.argmax(answer.gain, axis=1)]
-    return np.maximum(best, GRID[0])
+    return best
 
 
 def chance_of_harm(answer: Response, temperature: float) -> float:

@@ -25,7 +25,6 @@ from tempadvisor.calibration import (
     blend,
     chance_of_harm,
     ci90_of,
-    interval_of,
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
@@ -241,7 +240,7 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     tolerances = TOLERANCE * np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
     held = []
     for tolerance in tolerances:
-        ends = [interval_of(answer, tolerance) for answer in answers]
+        ends = [answer.interval(tolerance) for answer in answers]
         held.append(
             np.mean(
                 [max(c.loses(t, validation=True) for t in e) <= TOLERANCE for c, e in zip(cases, ends, strict=True)]
@@ -274,7 +273,7 @@ def _judged(case: Case, answer: Response, calibration: Calibration) -> dict[str,
     temperature = answer.best
     low, high = ci90_of(answer, calibration)
     return {
-        "ends_hold": max(case.loses(t) for t in interval_of(answer, calibration.tolerance)) <= TOLERANCE,
+        "ends_hold": max(case.loses(t) for t in answer.interval(calibration.tolerance)) <= TOLERANCE,
         "covers_best": low / 1.05 <= case.curve.best <= high * 1.05,
         "harmed": _hurts(case.curve.gain, temperature),
         "harm_flagged": chance_of_harm(answer, temperature) > calibration.harm,

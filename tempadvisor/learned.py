@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tempadvisor.calibration import Calibration, at, blend, ci90_of, interval_of
+from tempadvisor.calibration import Calibration, at, blend, ci90_of
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.features import VECTOR
 from tempadvisor.records import Nearest, Notice, Reason
@@ -188,7 +188,7 @@ class Weighed(NamedTuple):
 
     def interval(self, response: Response) -> tuple[float, float]:
         """Return the near-optimal interval, calibrated where it can be."""
-        return interval_of(response, self.calibration.tolerance) if self.calibration else response.interval()
+        return response.interval(self.calibration.tolerance) if self.calibration else response.interval()
 
     def best_ci90(self, response: Response) -> tuple[float, float]:
         """Return the 90 % interval of the best temperature, calibrated where it can be."""
