@@ -309,7 +309,8 @@ def _schedule(fired: tuple[Fired, ...], temperature: float) -> Schedule | None:
     for one in fired:
         if one.rule.schedule:
             low, high = one.rule.schedule
-            start, end = _rounded(temperature * 2**low), _rounded(temperature * 2**high)
+            start = max(_rounded(temperature * 2**low), min(temperature, 1.0))
+            end = _rounded(temperature * 2**high)
             text = f"Optional: raise T from {start:.2g} to {end:.2g} over the training ({one.rule.id})."
             return Schedule(kind="linear", start=start, end=end, text=text)
     return None

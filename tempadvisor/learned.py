@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 N_CURVES = 128
+N_DRAWN = 64  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
 N_NEAREST = 3
 
@@ -54,13 +55,18 @@ class Lessons:
 
 
 def fill(row: Array, features: Array) -> Array:
-    """Return `row` with what is unknown drawn from every setup of `features` in turn, shape (M, d); M is 1 or n."""
+    """Return `row` with what is unknown drawn from setups of `features` in turn, shape (M, d).
+
+    M is 1 where all is known, else about `N_DRAWN`, evenly taken from the n setups, or n if they are fewer.
+    """
     unknown = np.isnan(row)
     if not unknown.any():
         return row[None]
-    drawn = np.where(unknown, features, row)
-    center: Array = np.nanmedian(features, axis=0)
-    return np.where(np.isnan(drawn), np.nan_to_num(center), drawn)
+    drawn = np.where(unknown, features[:: max(1, len(features) // N_DRAWN)], row)
+    lacking = np.isnan(drawn)
+    if lacking.any():
+        drawn = np.where(lacking, np.nan_to_num(np.nanmedian(features, axis=0)), drawn)
+    return drawn
 
 
 def draw(gain: Array, weight: Array, n: int = N_CURVES) -> Array:
@@ -99,11 +105,10 @@ def curves_forest(model: Arrays, rows: Array) -> Array:
         if (after == node).all():
             break
         node = after
-    vote = np.zeros(len(model["gain"]))
-    for here in node:
-        shared = (model["leaves"] == here) * model["weight"][:, None]
-        vote += (shared / shared.sum(0)).sum(1)
-    return draw(model["gain"], vote)
+    leaves, weight = model["leaves"], model["weight"]
+    in_leaf = np.bincount(leaves.ravel(), np.repeat(weight, leaves.shape[1]), len(left))
+    votes = np.bincount(node.ravel(), minlength=len(left)) / np.where(in_leaf > 0, in_leaf, 1.0)
+    return draw(model["gain"], weight * votes[leaves].sum(1))
 
 
 def curves_ridge(model: Arrays, rows: Array) -> Array:
