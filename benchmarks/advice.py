@@ -1,9 +1,10 @@
 """Score the advice and its rivals on setups never seen, and log that it was done.
 
     python benchmarks/advice.py [--by source|teacher|setup]
+    python benchmarks/advice.py --frozen
 
 Every run adds a line to `benchmarks/evaluations.jsonl`, so that it can be seen how often the table was looked at. The
-frozen source is left out; it judges once, when the work is closed.
+frozen source is left out; `--frozen` scores it alone, learned from all others, once, when the work is closed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tempadvisor.curves import Curve, read_curves
 from tempadvisor.evaluation import evaluate
 from tempadvisor.fitting import known_curves, version_of
 from tempadvisor.summary import Summary, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = Path(__file__).parent / "evaluations.jsonl"
+FROZEN = ROOT / "knowledge" / "runs" / "frozen-kana.csv"
 NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 
 
@@ -51,10 +54,18 @@ def main() -> int:
     """Evaluate, print and log."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--by", choices=("source", "teacher", "setup"), default="source")
-    by = parser.parse_args().by
+    parser.add_argument("--frozen", action="store_true")
+    asked = parser.parse_args()
+    by = "source" if asked.frozen else asked.by
     curves, _ = known_curves(NOWHERE)
+    beside: list[Curve] = []
+    if asked.frozen:
+        beside, curves = curves, read_curves([FROZEN], frozen=True)[0]
     began = time.perf_counter()
-    found = summarize(evaluate(curves, by=by, progress=lambda done, n: print(f"fold {done} of {n}", file=sys.stderr)))
+    said = evaluate(
+        curves, by=by, beside=beside, progress=lambda done, n: print(f"fold {done} of {n}", file=sys.stderr)
+    )
+    found = summarize(said)
     print(f"{table(found)}\n")
     for name, share in dataclasses.asdict(found.promises).items():
         print(f"- {name}: {'none' if share is None else format(share, '.0%')}")
@@ -68,9 +79,9 @@ def main() -> int:
     entry = {
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit.stdout.strip(),
-        "by": by,
+        "by": "frozen" if asked.frozen else by,
         "curves": len(curves),
-        "corpus": version_of(curves),
+        "corpus": version_of([*curves, *beside]),
         "seconds": round(time.perf_counter() - began),
         "regret": {line.method: round(line.regret, 5) for line in found.lines},
     }

@@ -112,9 +112,10 @@ def evaluate(
     """Score the advice and its rivals on curves, leaving out what `by` says.
 
     Args:
-        curves: complete measured curves with profiles, of at least three sources.
+        curves: complete measured curves with profiles; with those `beside` of at least three sources.
         by: "source", or "teacher" or "setup" in ten folds.
-        beside: more curves to learn from, in the folds that they do not belong to; they are not scored.
+        beside: more curves to learn from, in the folds that they do not belong to; they are not scored. What rivals
+            tune, they tune on these too.
         part: share of the other folds' curves to learn from, drawn at random.
         book: the rules; the shipped ones unless given.
         progress: called with the folds done and the folds in all.
@@ -152,7 +153,7 @@ def evaluate(
     scores = [
         score("advice", cases, advised),
         *(score(f"{kind} {setting:g}", cases, single[kind, setting]) for kind, setting in CANDIDATES),
-        *rivals(cases, folds),
+        *rivals(cases, folds, everything, everywhere),
         Score("half-seed oracle", np.full(len(cases), np.nan), np.array([case.oracle for case in cases]), ""),
         Score("perfect advisor", np.full(len(cases), np.nan), np.array([case.floor for case in cases]), ""),
     ]

@@ -129,12 +129,14 @@ def _short_grid(cases: Sequence[Case]) -> Score:
     return Score("3-point grid", np.full(len(cases), np.nan), np.array(regret), "3 trainings")
 
 
-def rivals(cases: Sequence[Case], folds: Sequence[str]) -> list[Score]:
-    """Return the scores of everything that needs no model; what is tuned, is tuned on the other folds."""
+def rivals(
+    cases: Sequence[Case], folds: Sequence[str], known: Sequence[Case], known_folds: Sequence[str]
+) -> list[Score]:
+    """Return the scores of everything that needs no model; what is tuned, is tuned on `known` cases of other folds."""
     fixed, matched, looked_up = (np.zeros(len(cases)) for _ in range(3))
     for name in sorted(set(folds)):
         held = [i for i, fold in enumerate(folds) if fold == name]
-        rest = [case for case, fold in zip(cases, folds, strict=True) if fold != name]
+        rest = [case for case, fold in zip(known, known_folds, strict=True) if fold != name]
         fixed[held], share = _best_fixed(rest), _softness_share(rest)
         matched[held] = [_softness_matched(cases[i], share) for i in held]
         looked_up[held] = [_looked_up(cases[i], rest) for i in held]
