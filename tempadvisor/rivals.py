@@ -132,7 +132,7 @@ def _short_grid(cases: Sequence[Case]) -> Score:
 def rivals(
     cases: Sequence[Case], folds: Sequence[str], known: Sequence[Case], known_folds: Sequence[str]
 ) -> list[Score]:
-    """Return the scores of everything that needs no model; what is tuned, is tuned on `known` cases of other folds."""
+    """Return the scores of all that needs no model; what is tuned, is tuned on `known` cases of other folds."""
     fixed, matched, looked_up = (np.zeros(len(cases)) for _ in range(3))
     for name in sorted(set(folds)):
         held = [i for i, fold in enumerate(folds) if fold == name]
