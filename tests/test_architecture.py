@@ -43,6 +43,8 @@ LAYERS = (
         "console",
         "calibration",
         "learned",
+        "posterior",
+        "search",
     ),
     ("store", "holdings", "audit"),
     (
