@@ -107,6 +107,12 @@ def test_the_budget_is_kept_to_the_training() -> None:
         assert len(trained(FLAT, search(budget=budget, n_val=200)).cells) == budget
 
 
+def test_no_seed_is_paid_for_that_has_nothing_to_compare() -> None:
+    for budget in range(2, 14):
+        seeds = [seed for _, seed in trained(FLAT, search(budget=budget, n_val=300)).cells]
+        assert min(seeds.count(seed) for seed in seeds) >= 2, budget
+
+
 def test_a_temperature_that_clearly_loses_is_dropped_and_gets_no_seed_more() -> None:
     steep = {**FLAT, 16.0: 0.5}
     start = search(n_val=500)
@@ -149,7 +155,9 @@ def test_a_peak_at_the_recommended_temperature_is_confirmed_before_the_budget_is
 
 @pytest.mark.parametrize("wrong", [1.0, 16.0])
 def test_a_recommendation_that_loses_six_points_is_contradicted_with_the_better_one_named(wrong: float) -> None:
-    found = verdict(trained(PEAK_AT_4, search(wrong)))
+    ended = trained(PEAK_AT_4, search(wrong))
+    found = verdict(ended)
+    assert len(ended.cells) < 20
     assert (found.claim, found.temperature, found.rival) == ("better_found", 4.0, 4.0)
     assert found.mean == pytest.approx(0.06, abs=0.01)
     assert 0 < found.ci95[0] < found.mean < found.ci95[1]
@@ -169,6 +177,21 @@ def test_one_seed_claims_nothing() -> None:
     cells = {(t, 0): y for t, y in PEAK_AT_4.items()}
     for recommended in GRID:
         assert verdict(dataclasses.replace(search(recommended), cells=cells, budget=5)).claim == "undecided"
+
+
+def test_one_seed_of_a_better_temperature_does_not_contradict() -> None:
+    start = search(1.0, budget=3)
+    for cell, accuracy in {(1.0, 0): 0.74, (1.0, 1): 0.74, (4.0, 0): 0.80}.items():
+        start = start.with_cell(cell, accuracy)
+    assert verdict(start).claim == "undecided"
+    assert verdict(start.with_cell((4.0, 1), 0.80)).claim == "better_found"
+
+
+def test_a_difference_below_the_tolerance_does_not_contradict_however_sure() -> None:
+    cells = {(t, seed): 0.8 + 0.001 * (t == 8.0) for t in GRID for seed in range(6)}
+    found = verdict(dataclasses.replace(search(n_val=1_000_000), cells=cells))
+    assert (found.claim, found.temperature, found.rival) == ("confirmed", 4.0, 8.0)
+    assert 0 < found.ci95[0] < 0.001 < found.ci95[1] < 0.002
 
 
 def test_nothing_trained_is_undecided_at_the_recommended_temperature() -> None:
