@@ -109,7 +109,7 @@ def recommend(
         *_contract_notices(profile, contract),
         *(weighed.notices if weighed else ()),
     )
-    confidence = _confidence(profile, belief, bool(outside), weighed)
+    confidence = _confidence(profile, belief, bool(outside))
     standings = standings_in_use(knowledge.book, knowledge.learned.version if knowledge.learned else None)
     return Recommendation(
         temperature=temperature,
@@ -221,13 +221,14 @@ def _verdict(response: Response, temperature: float, known: bool, weighed: Weigh
     return "indifferent" if max(usual) <= TOLERANCE else "use"
 
 
-def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool, weighed: Weighed | None) -> Confidence:
-    """Rules alone never earn high confidence; that takes measured setups nearby."""
+def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -> Confidence:
+    """Nothing earns high confidence yet: rules alone never, and measured runs are not good enough on unseen data.
+
+    The README's table, "How far to trust it", says how good they are.
+    """
     if profile is None or outside or belief.center_std > 1.75:
         return "low"
     codes = {notice.code for notice in profile.warnings}
-    if weighed and weighed.close and not codes:
-        return "high"
     doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
     return (
         "low"

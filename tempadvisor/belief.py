@@ -10,7 +10,7 @@ import numpy as np
 from tempadvisor.errors import UsageError
 from tempadvisor.features import features, vector
 from tempadvisor.records import LossContract, TeacherProfile, TrainingSetup
-from tempadvisor.resources import knowledge_path, model_path, previous_path
+from tempadvisor.resources import model_path, previous_path, shipped_model_path
 from tempadvisor.response import Belief, Response, believe, curves
 from tempadvisor.rules import Fired, RuleBook
 
@@ -50,8 +50,7 @@ def knowledge_in_use(book: RuleBook, version: str | None = None) -> Knowledge:
         UsageError: nothing here has that version.
         KnowledgeError: a model is damaged or of another version of tempadvisor.
     """
-    shipped = knowledge_path("rules.toml").with_name("model.npz")
-    there = [path for path in (model_path(), shipped, previous_path()) if path.exists()]
+    there = [path for path in (model_path(), shipped_model_path(), previous_path()) if path.exists()]
     if version is None:
         return Knowledge(book, _load(there[0]) if there and there[0] != previous_path() else None)
     known = []
@@ -84,8 +83,8 @@ def respond(
         return fired, belief, rules, None
     from tempadvisor.learned import weigh
 
-    if not _knows(contract):
-        return fired, belief, rules, weigh(learned, None, rules)[1]
+    if profile is None or not _knows(contract):
+        return fired, belief, rules, weigh(learned, None, rules, seen=profile is not None)[1]
     response, weighed = weigh(learned, vector(profile, setup, contract), rules)
     return fired, belief, response, weighed
 

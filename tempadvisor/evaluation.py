@@ -28,7 +28,7 @@ from tempadvisor.calibration import (
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
-from tempadvisor.learned import ANSWERS, fill
+from tempadvisor.learned import ANSWERS, distances, fill
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rivals import Case, Score, macro, rivals, score
@@ -40,16 +40,21 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the regressor in the blend with the rules
+WITHIN = 0.98  # share of the setups whose nearest one of another source lies within the model's reach
 DRAWS = 2000
 
 
 class Choice(NamedTuple):
-    """What the inner folds chose: the model, its setting, its share in the blend, and the calibration."""
+    """What the inner folds chose: the model, its setting, its share in the blend, and the calibration.
+
+    Beyond `reach` from every setup learned from, the rules answer alone.
+    """
 
     kind: str
     setting: float
     share: float
     calibration: Calibration
+    reach: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +141,14 @@ def evaluate(
             rest = [rest[i] for i in sorted(drawn)]
         choice = choose(rest, by)
         choices[name] = choice
+        known = np.stack([case.row for case in rest])
         for candidate in CANDIDATES:
             responses = _answers(rest, [cases[i] for i in held], candidate)
             single[candidate][held] = [response.best for response in responses]
             if candidate == (choice.kind, choice.setting):
                 for i, response in zip(held, responses, strict=True):
-                    answers[i] = blend(cases[i].rules, response, choice.share)
+                    near = float(distances(cases[i].row, known).min()) <= choice.reach
+                    answers[i] = blend(cases[i].rules, response, choice.share if near else 0.0)
         for i in held:
             answer = answers[i]
             assert answer is not None
@@ -164,6 +171,7 @@ def choose(cases: Sequence[Case], by: str = "source") -> Choice:
     """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds."""
     folds = _folds(cases, by, 5)
     sources = [case.source for case in cases]
+    reach = _reach(cases)
     best: tuple[float, Choice] | None = None
     for candidate in CANDIDATES:
         learned: list[Response] = [cases[0].rules] * len(cases)
@@ -177,9 +185,17 @@ def choose(cases: Sequence[Case], by: str = "source") -> Choice:
             lost = np.array([c.loses(a.best, validation=True) for c, a in zip(cases, answers, strict=True)])
             regret = macro(lost, sources)
             if best is None or regret < best[0]:
-                best = regret, Choice(*candidate, share, calibrate(cases, answers))
+                best = regret, Choice(*candidate, share, calibrate(cases, answers), reach)
     assert best is not None
     return best[1]
+
+
+def _reach(cases: Sequence[Case]) -> float:
+    """Return the distance within which nearly all setups have their nearest one of another source."""
+    rows, sources = np.stack([case.row for case in cases]), np.array([case.source for case in cases])
+    others = [rows[sources != source] for source in sources]
+    nearest = [float(distances(row, other).min()) for row, other in zip(rows, others, strict=True) if len(other)]
+    return float(np.quantile(nearest, WITHIN)) if nearest else math.inf
 
 
 def _answers(rest: Sequence[Case], held: Sequence[Case], candidate: tuple[str, float]) -> list[Response]:
@@ -196,9 +212,11 @@ def _folds(cases: Sequence[Case], by: str, n: int | None = None) -> list[str]:
     """
     if by == "source":
         keys = [case.source for case in cases]
+        if n is None:
+            return keys
     else:
         keys = [case.teacher if by == "teacher" else str(case.curve.run.curve) for case in cases]
-    n = n or (len(set(keys)) if by == "source" else 10)
+    n = n or 10
     shuffled = np.random.default_rng(0).permutation(sorted(set(keys)))
     place = {str(key): i % n for i, key in enumerate(shuffled)}
     return [f"{place[key]}" for key in keys]

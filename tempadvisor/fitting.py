@@ -19,7 +19,7 @@ from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.holdings import own_runs, shipped_paths
-from tempadvisor.learned import Learned, distances, load, save
+from tempadvisor.learned import Learned, load, save
 from tempadvisor.records import Standing
 from tempadvisor.regressor import FITS, lessons
 from tempadvisor.resources import model_path, previous_path, standing_path
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 BY = ("source", "teacher", "setup")
 LEAST_SOURCES = 3
-FAR = 0.95  # share of setups whose nearest neighbor of another source lies within the model's reach
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,15 +177,12 @@ def fit(curves: Sequence[Curve]) -> Learned:
     cases = cases_of(curves)
     choice = choose(cases)
     learned = lessons(curves)
-    rows = np.stack([case.row for case in cases])
-    names = np.array([case.source for case in cases])
-    nearest = [float(distances(row, rows[names != name]).min()) for row, name in zip(rows, names, strict=True)]
     return Learned(
         kind=choice.kind,
         setting=choice.setting,
         share=choice.share,
         calibration=choice.calibration,
-        reach=float(np.quantile(nearest, FAR)),
+        reach=choice.reach,
         version=version_of(curves),
         lessons=learned,
         best=np.array([curve.best for curve in curves]),

@@ -189,7 +189,6 @@ class Weighed(NamedTuple):
     nearest: tuple[Nearest, ...] = ()
     reasons: tuple[Reason, ...] = ()
     notices: tuple[Notice, ...] = ()
-    close: bool = False
 
     def interval(self, response: Response) -> tuple[float, float]:
         """Return the near-optimal interval, calibrated where it can be."""
@@ -200,14 +199,17 @@ class Weighed(NamedTuple):
         return ci90_of(response, self.calibration) if self.calibration else response.best_ci90()
 
 
-def weigh(learned: Learned, row: Array | None, rules: Response) -> tuple[Response, Weighed]:
+def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = True) -> tuple[Response, Weighed]:
     """Return the belief of rules and measured runs together, and what the runs add.
 
     Args:
         learned: the model.
-        row: features of the setup (d,), or None where no run has its kind of loss.
+        row: features of the setup (d,), or None where no teacher was seen or no run has its kind of loss.
         rules: what the rules believe.
+        seen: whether a teacher was.
     """
+    if not seen:
+        return rules, Weighed(notices=(Notice("no_teacher_seen", "No teacher was seen: the rules answer alone."),))
     if row is None:
         notice = Notice("no_runs_of_this_loss", "No measured run has such a loss: the rules answer alone.")
         return rules, Weighed(notices=(notice,))
@@ -216,12 +218,12 @@ def weigh(learned: Learned, row: Array | None, rules: Response) -> tuple[Respons
     if distance > learned.reach:
         text = (
             f"The nearest measured setup is {distance:.2g} away, beyond the {learned.reach:.2g} that the runs are "
-            "good for: the rules answer alone."
+            "good for: the rules answer alone. What is unknown counts as far."
         )
         return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
     response = blend(rules, learned.response(row, rules.temperatures), learned.share)
     reason = _measured(learned, rules.best, response.best, distance)
-    return response, Weighed(learned.calibration, nearest, (reason,), (), distance <= learned.reach / 2)
+    return response, Weighed(learned.calibration, nearest, (reason,))
 
 
 def _measured(learned: Learned, before: float, after: float, distance: float) -> Reason:
@@ -239,15 +241,16 @@ def _measured(learned: Learned, before: float, after: float, distance: float) ->
 
 
 def distances(row: Array, features: Array) -> Array:
-    """Return the distance of `row` (d,) to each of `features` (n, d): root mean square over what is known of both.
+    """Return the distance of `row` (d,) to each of `features` (n, d): root mean square over what is known of these.
 
-    Each feature counts in units of its standard deviation over setups, or of one where all are alike.
+    Each feature counts in units of its standard deviation over setups, or of one where all are alike. What is unknown
+    of `row` counts as two of them, since nothing says that it is near.
     """
-    spread = np.nanstd(features, axis=0)
-    gap = (features - row) / np.where(spread > 0, spread, 1.0)
-    known = ~np.isnan(gap)
-    square = np.where(known, gap, 0.0) ** 2
-    far: Array = np.sqrt(square.sum(1) / np.maximum(known.sum(1), 1))
+    known = ~np.isnan(features)
+    n, values = np.maximum(known.sum(0), 1), np.where(known, features, 0.0)
+    spread = np.sqrt(np.where(known, (values - values.sum(0) / n) ** 2, 0.0).sum(0) / n)
+    square = np.where(np.isnan(row), 4.0, ((values - row) / np.where(spread > 0, spread, 1.0)) ** 2)
+    far: Array = np.sqrt(np.where(known, square, 0.0).sum(1) / np.maximum(known.sum(1), 1))
     return far
 
 

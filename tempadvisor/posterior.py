@@ -59,7 +59,7 @@ def condition(
         cells: validation accuracy by temperature and seed, as a fraction.
         n_val: number of samples of the validation split.
 
-    Source: own runs (`benchmarks/verify.py`): v and e grow by the octave, and how fast.
+    As measured on own runs (`benchmarks/verify.py`): v and e grow by the octave, and how fast.
     """
     keys = sorted(cells)
     rows = np.array([temperatures.index(t) for t, _ in keys], int)

@@ -163,7 +163,7 @@ def _facts(advice: Recommendation) -> Table:
 
 def _basis(advice: Recommendation) -> str:
     measured = any(reason.kind == "measured" for reason in advice.reasons)
-    rules = "measured runs and rules" if measured else "rules of the literature, no measured runs yet"
+    rules = "measured runs and rules" if measured else "rules of the literature alone"
     if advice.profile is None:
         return f"{rules}; no teacher seen"
     seen = advice.profile.n_samples

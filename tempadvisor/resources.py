@@ -31,6 +31,11 @@ def demo_path() -> Path:
     return _PACKAGE / "data" / "digits-teacher.safetensors"
 
 
+def shipped_model_path() -> Path:
+    """Return where the model that is shipped lies, if one is."""
+    return knowledge_path("rules.toml").with_name("model.npz")
+
+
 def model_path() -> Path:
     """Return where the model fitted for this user lies, if one is."""
     return data_home() / "tempadvisor" / "model.npz"

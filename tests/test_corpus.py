@@ -25,7 +25,7 @@ def setups() -> list[dict[str, str]]:
             for row in csv.DictReader(file):
                 seeds.setdefault(row["curve"], Counter())[row["seed"]] += 1
                 first.setdefault(row["curve"], row)
-        least = 5 if path.stem.startswith(("conv", "pretrained")) else 20
+        least = 5 if path.stem.startswith(("conv", "pretrained")) else 10 if path.stem.startswith("wide") else 20
         found += [first[name] for name, counts in seeds.items() if sum(n == 11 for n in counts.values()) >= least]
     return found
 

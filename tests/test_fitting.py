@@ -21,6 +21,7 @@ from tempadvisor.records import Standing, TrainingSetup
 from tempadvisor.resources import model_path
 from tempadvisor.rules import load_rules
 
+pytestmark = pytest.mark.usefixtures("rules_alone")
 WRITERS = Path(__file__).with_name("writers.py")
 
 

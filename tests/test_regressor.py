@@ -21,6 +21,7 @@ from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.rivals import macro
 from tempadvisor.runs import Run
 
+pytestmark = pytest.mark.usefixtures("rules_alone")
 SOURCES = ("a", "b", "c", "d")
 ANY = CANDIDATES[0]
 
@@ -199,14 +200,14 @@ def test_a_saved_model_answers_as_before_and_holds_no_pickle(corpus, tmp_path):
     assert (read.kind, read.share, read.calibration, read.version) == ("forest", 0.5, model.calibration, "abc")
 
 
-def test_the_nearest_setup_is_the_one_alike_and_what_is_unknown_does_not_count(corpus):
+def test_the_nearest_setup_is_the_one_alike_and_what_is_unknown_counts_as_far(corpus):
     model = a_model(corpus)
     row = row_of(made("a", 2, 1))
     nearest = model.nearest(row)
     assert nearest[0].distance == 0
     assert nearest[0].best_temperature in (12.0, 16.0, 24.0)
     row[list(VECTOR).index("log2_epochs")] = np.nan
-    assert model.nearest(row)[0].distance == 0
+    assert model.nearest(row)[0].distance == pytest.approx((4 / len(VECTOR)) ** 0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"plain text"])
@@ -240,7 +241,7 @@ def test_advice_follows_the_measured_runs_where_they_are_near(corpus):
     assert answer.nearest[0].distance == 0
     assert answer.reasons[0].kind == "measured"
     assert answer.reasons[0].effect == "raises"
-    assert answer.confidence == "high"
+    assert answer.confidence == "medium"
     assert answer.version["knowledge"].endswith("-abc")
     assert answer.interval[0] <= answer.temperature <= answer.interval[1]
 
