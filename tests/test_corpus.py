@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tempadvisor.fitting import known_curves, version_of
+from tempadvisor.learned import load
+from tempadvisor.resources import shipped_model_path
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = sorted((ROOT / "knowledge" / "runs").glob("*.csv"))
 CONVOLUTIONAL = ("cnn", "resnet", "vit", "mixer")
@@ -84,3 +88,11 @@ def test_the_page_counts_the_curves_that_there_are(setups):
     assert told, "run benchmarks/corpus.py"
     assert int(told[1]) >= len(setups), "run benchmarks/corpus.py"  # it counts curves from four seeds on
     assert {part.rsplit(" ", 1)[0].strip() for part in told[2].split(",")} == {row["source"] for row in setups}
+
+
+@pytest.mark.slow
+def test_the_shipped_model_was_fitted_to_the_shipped_corpus():
+    curves, _ = known_curves("sqlite:////nonexistent/none.db")
+    model = load(shipped_model_path())
+    assert model.version == version_of(curves), "run benchmarks/model.py"
+    assert set(model.lessons.names) == {curve.run.curve for curve in curves}
