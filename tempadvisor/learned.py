@@ -65,8 +65,14 @@ def fill(row: Array, features: Array) -> Array:
     drawn = np.where(unknown, features[:: max(1, len(features) // N_DRAWN)], row)
     lacking = np.isnan(drawn)
     if lacking.any():
-        drawn = np.where(lacking, np.nan_to_num(np.nanmedian(features, axis=0)), drawn)
+        drawn = np.where(lacking, medians(features), drawn)
     return drawn
+
+
+def medians(features: Array) -> Array:
+    """Return the median of each feature over the setups that know it, (d,); 0 where none does."""
+    middle: Array = np.nanmedian(np.where(np.isnan(features).all(0), 0.0, features), axis=0)
+    return middle
 
 
 def draw(gain: Array, weight: Array, n: int = N_CURVES) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from tempadvisor.curves import SMOOTHER, Curve
 from tempadvisor.errors import UsageError
 from tempadvisor.features import vector
-from tempadvisor.learned import Lessons, terms
+from tempadvisor.learned import Lessons, medians, terms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def row_of(curve: Curve) -> Array:
 
 
 def _complete(features: Array) -> Array:
-    return np.where(np.isnan(features), np.nan_to_num(np.nanmedian(features, axis=0)), features)
+    return np.where(np.isnan(features), medians(features), features)
 
 
 def _scale(features: Array) -> tuple[Array, Array]:
