@@ -257,7 +257,7 @@ def _headline(
         return f"Temperature hardly matters here: anything from {span} does; take T={temperature:.2g}."
     source = "" if profile else ", from the rules alone"
     gained = f"KD should gain {100 * gain.mean:+.1f} ± {100 * gain.std:.1f} pp"
-    return f"Use T={temperature:.2g}{source}: {span} does as well within 0.2 pp, and {gained}."
+    return f"Use T={temperature:.2g}{source}: {span} should do as well within 0.2 pp, and {gained}."
 
 
 def _beyond(outside: tuple[Notice, ...]) -> str:
