@@ -100,6 +100,7 @@ def recommend(
     outside += tuple(_edges(temperature))
     low, high = weighed.interval(response) if weighed else response.interval()
     interval = (min(low, temperature), max(high, temperature))
+    best = weighed.best_ci90(response) if weighed else response.best_ci90()
     verdict = _verdict(response, temperature, known, weighed)
     warnings = (
         *(profile.warnings if profile else ()),
@@ -114,7 +115,7 @@ def recommend(
     return Recommendation(
         temperature=temperature,
         interval=(_rounded(interval[0]), _rounded(interval[1])),
-        best_temperature_ci90=_rounded_pair(weighed.best_ci90(response) if weighed else response.best_ci90()),
+        best_temperature_ci90=_rounded_pair((min(best[0], temperature), max(best[1], temperature))),
         expected_gain={
             "over_t4": response.gain_over(temperature, 4.0),
             "over_t1": response.gain_over(temperature, 1.0),
@@ -132,7 +133,7 @@ def recommend(
         profile=profile,
         setup=setup,
         unknown=unknown_fields(profile, setup, knowledge.book, temperature),
-        schedule=_schedule(fired, temperature),
+        schedule=None if weighed and weighed.calibration else _schedule(fired, temperature),  # no run had one
         version={"tempadvisor": tempadvisor.__version__, "knowledge": knowledge.version},
     )
 

@@ -28,7 +28,7 @@ from tempadvisor.calibration import (
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
-from tempadvisor.learned import ANSWERS, distances, fill
+from tempadvisor.learned import ANSWERS, distances, fade, fill
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rivals import Case, Score, macro, rivals, score
@@ -147,8 +147,8 @@ def evaluate(
             single[candidate][held] = [response.best for response in responses]
             if candidate == (choice.kind, choice.setting):
                 for i, response in zip(held, responses, strict=True):
-                    near = float(distances(cases[i].row, known).min()) <= choice.reach
-                    answers[i] = blend(cases[i].rules, response, choice.share if near else 0.0)
+                    left = fade(float(distances(cases[i].row, known).min()), choice.reach)
+                    answers[i] = blend(cases[i].rules, response, choice.share * left)
         for i in held:
             answer = answers[i]
             assert answer is not None
@@ -251,10 +251,10 @@ def _position(answer: Response, temperature: float) -> tuple[float, float]:
 def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration:
     """Return the calibration under which held-out answers would have held on validation accuracy.
 
-    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, if any does; the
-    quantiles are those that leave the best temperature out on 5 % of the cases on each side; the threshold of harm is
-    the highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than twice as many as are
-    harmed; that of indifference the one where the flag is right most often.
+    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, or 0.2 points if
+    none does; the quantiles are those that leave the best temperature out on 5 % of the cases on each side; the
+    threshold of harm is the highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than
+    twice as many as are harmed; that of indifference the one where the flag is right most often.
     """
     tolerances = TOLERANCE * np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
     held = []
@@ -280,7 +280,7 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     limits = np.unique(np.concatenate([[-1.0], lost]))
     right = np.array([np.mean((lost <= limit) == flat) for limit in limits])
     return Calibration(
-        tolerance=float(tolerances[good[-1] if len(good) else 0]),
+        tolerance=float(tolerances[good[-1]]) if len(good) else TOLERANCE,
         low=low,
         high=high,
         harm=harm,

@@ -76,11 +76,17 @@ def medians(features: Array) -> Array:
 
 
 def draw(gain: Array, weight: Array, n: int = N_CURVES) -> Array:
-    """Return n curves that stand for a mixture of `gain` (n, G) under `weight` (n,): systematic resampling."""
+    """Return n curves that stand for a mixture of `gain` (n, G) under `weight` (n,).
+
+    They are drawn by systematic resampling and moved together to the exact mean of the mixture, so that what is
+    expected is smooth in the weights and does not hang on which curve was drawn.
+    """
     order = np.argsort(gain @ LOG_GRID, kind="stable")
     reached = np.cumsum(weight[order])
     places = np.searchsorted(reached / reached[-1], (np.arange(n) + 0.5) / n)
-    return gain[order[np.minimum(places, len(order) - 1)]]
+    drawn = gain[order[np.minimum(places, len(order) - 1)]]
+    moved: Array = drawn + (weight @ gain / weight.sum() - drawn.mean(0))
+    return moved
 
 
 def terms(scaled: Array) -> Array:
@@ -221,29 +227,37 @@ def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = 
         return rules, Weighed(notices=(notice,))
     nearest = learned.nearest(row)
     distance = nearest[0].distance
-    if distance > learned.reach:
+    share = learned.share * fade(distance, learned.reach)
+    if not share:
         text = (
             f"The nearest measured setup is {distance:.2g} away, beyond the {learned.reach:.2g} that the runs are "
             "good for: the rules answer alone. What is unknown counts as far."
         )
         return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
-    response = blend(rules, learned.response(row, rules.temperatures), learned.share)
-    reason = _measured(learned, rules.best, response.best, distance)
+    response = blend(rules, learned.response(row, rules.temperatures), share)
+    reason = _measured(len(learned.lessons), share, rules.best, response.best, distance)
     return response, Weighed(learned.calibration, nearest, (reason,))
 
 
-def _measured(learned: Learned, before: float, after: float, distance: float) -> Reason:
+def _measured(n: int, share: float, before: float, after: float, distance: float) -> Reason:
     octaves = math.log2(after / before)
     return Reason(
         id="measured-runs",
         kind="measured",
         effect="none" if abs(octaves) < 0.05 else "raises" if octaves > 0 else "lowers",
         octaves=round(octaves, 3) + 0.0,
-        text=f"{len(learned.lessons)} measured setups, those alike most (the nearest {distance:.2g} away), "
-        f"with a weight of {learned.share:.0%} against the rules, which alone say T={before:.2g}.",
+        text=f"{n} measured setups, those alike most (the nearest {distance:.2g} away), "
+        f"with a weight of {share:.0%} against the rules, which alone say T={before:.2g}.",
         source="knowledge/runs",
         grade="own runs",
     )
+
+
+def fade(distance: float, reach: float) -> float:
+    """Return how much of the model's share is left at a distance: all within `reach`, none from 1.25 of it on."""
+    if distance <= reach:
+        return 1.0
+    return max(0.0, 5 - 4 * distance / reach) if reach else 0.0
 
 
 def distances(row: Array, features: Array) -> Array:
@@ -295,11 +309,14 @@ def load(path: Path) -> Learned:
                 code="other_version",
             )
         setting, share, reach, *calibration = content["numbers"].tolist()
+        kind, gain = str(content["kind"]), content["gain"]
+        if kind not in ANSWERS or not np.isfinite(gain).all() or len(gain) != len(content["names"]):
+            raise ValueError
         learned = Lessons(
             content["features"], content["gain"], content["weight"], tuple(map(str, content["names"].tolist()))
         )
         return Learned(
-            kind=str(content["kind"]),
+            kind=kind,
             setting=setting,
             share=share,
             calibration=Calibration(*calibration),
@@ -312,6 +329,6 @@ def load(path: Path) -> Learned:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise KnowledgeError(
             f"{path} must be a model as `tempadvisor knowledge fit` writes it. Got {type(error).__name__}. "
-            "Install tempadvisor again, or run: tempadvisor knowledge fit.",
+            "Run: tempadvisor knowledge restore. If that does not help, install tempadvisor again.",
             code="bad_model",
         ) from None

@@ -267,7 +267,8 @@ def _unknown(advice: Recommendation, shown: int) -> Text:
     factors = [f"{2**unknown.octaves:.1f}×" for unknown in advice.unknown[:shown]]
     factors[0] = f"T moves up to {factors[0]}"
     names = ", ".join(f"{flag} ({factor})" for flag, factor in zip(flags, factors, strict=True))
-    return Text.assemble(("Would narrow it most  ", "bold"), names)
+    measured = any(reason.kind == "measured" for reason in advice.reasons)
+    return Text.assemble(("Would narrow it most  ", "bold"), names, ", by the rules" if measured else "")
 
 
 def _details(advice: Recommendation) -> Iterable[RenderableType]:

@@ -14,7 +14,7 @@ from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regret
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.features import COLD, VECTOR, vector
-from tempadvisor.learned import ANSWERS, Learned, draw, fill, load, save
+from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, save
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
@@ -271,3 +271,21 @@ def test_a_curve_of_noisy_seeds_teaches_less_than_a_sure_one_and_every_source_as
     weight = lessons([sure, noisy, other]).weight
     assert weight[0] > 2 * weight[1]
     assert weight[0] + weight[1] == pytest.approx(weight[2]) == pytest.approx(0.5)
+
+
+def test_what_is_expected_is_the_exact_mean_of_a_mixture_however_few_curves_stand_for_it():
+    rng = np.random.default_rng(0)
+    gain, weight = rng.standard_normal((30, 10)), rng.random(30)
+    exact = weight @ gain / weight.sum()
+    np.testing.assert_allclose(draw(gain, weight, 8).mean(0), exact, atol=1e-12)
+
+
+def test_the_models_share_fades_out_between_its_reach_and_a_quarter_more():
+    assert [fade(d, 2.0) for d in (0.0, 2.0, 2.25, 2.5, 9.0)] == [1, 1, 0.5, 0, 0]
+
+
+def test_a_model_of_a_kind_that_is_not_known_is_refused_in_one_line(corpus, tmp_path):
+    path = tmp_path / "model.npz"
+    save(dataclasses.replace(a_model(corpus), kind="oracle"), path)
+    with pytest.raises(KnowledgeError, match=r"Run: tempadvisor knowledge restore\."):
+        load(path)
