@@ -14,7 +14,7 @@ from tempadvisor.learned import load
 from tempadvisor.resources import shipped_model_path
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNS = sorted((ROOT / "knowledge" / "runs").glob("*.csv"))
+RUNS = sorted(p for p in (ROOT / "knowledge" / "runs").glob("*.csv") if not p.stem.startswith("frozen"))
 CONVOLUTIONAL = ("cnn", "resnet", "vit", "mixer")
 
 
