@@ -251,8 +251,8 @@ def _position(answer: Response, temperature: float) -> tuple[float, float]:
 def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration:
     """Return the calibration under which held-out answers would have held on validation accuracy.
 
-    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, or 0.2 points if
-    none does; the quantiles are those that leave the best temperature out on 5 % of the cases on each side; the
+    The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, or the smallest
+    tried if none does; the quantiles are those that leave the best temperature out on 5 % of the cases on each side; the
     threshold of harm is the highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than
     twice as many as are harmed; that of indifference the one where the flag is right most often.
     """
@@ -280,7 +280,7 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     limits = np.unique(np.concatenate([[-1.0], lost]))
     right = np.array([np.mean((lost <= limit) == flat) for limit in limits])
     return Calibration(
-        tolerance=float(tolerances[good[-1]]) if len(good) else TOLERANCE,
+        tolerance=float(tolerances[good[-1] if len(good) else 0]),
         low=low,
         high=high,
         harm=harm,
