@@ -252,9 +252,9 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     """Return the calibration under which held-out answers would have held on validation accuracy.
 
     The interval's tolerance is the largest whose ends lose at most 0.2 points in 87 % of the cases, or the smallest
-    tried if none does; the quantiles are those that leave the best temperature out on 5 % of the cases on each side; the
-    threshold of harm is the highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more than
-    twice as many as are harmed; that of indifference the one where the flag is right most often.
+    tried if none does; the quantiles are those that leave the best temperature out on 5 % of the cases on each side;
+    the threshold of harm is the highest that leaves at most 2 % of the cases harmed and unflagged, but flags no more
+    than twice as many as are harmed; that of indifference the one where the flag is right most often.
     """
     tolerances = TOLERANCE * np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0])
     held = []
