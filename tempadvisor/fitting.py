@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BY = ("source", "teacher", "setup")
 LEAST_SOURCES = 3
+ROUNDING = 1e-6  # of accuracy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether the new curves make advice worse beyond doubt."""
-        return self.low > 0
+        """Whether the new curves make advice worse beyond doubt and beyond rounding."""
+        return self.low > ROUNDING
 
 
 @dataclasses.dataclass(frozen=True)
