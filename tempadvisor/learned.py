@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 N_CURVES = 128
-N_DRAWN = 64  # setups that stand for all where something is unknown
+N_DRAWN = 16  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
 N_NEAREST = 3
 
