@@ -23,13 +23,12 @@ from tempadvisor.calibration import blend
 from tempadvisor.curves import Curve
 from tempadvisor.evaluation import Evaluation, bootstrap, evaluate
 from tempadvisor.features import vector
-from tempadvisor.fitting import fit, known_curves
+from tempadvisor.fitting import fit, shipped_curves
 from tempadvisor.learned import Learned, distances
 from tempadvisor.records import TrainingSetup
 from tempadvisor.rivals import macro
 from tempadvisor.rules import load_rules
 
-NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 POOL = 3000
 VARIED = ("optimizer", "epochs", "batch_size", "n_train", "kd_weight", "t_squared", "augmentation", "student_init")
 
@@ -122,7 +121,7 @@ def main() -> int:
     parser.add_argument("--next", type=int, default=10, help="how many settings to name; the ablation goes first")
     parser.add_argument("--only-next", action="store_true", help="leave the ablation out")
     asked = parser.parse_args()
-    curves, _ = known_curves(NOWHERE)
+    curves = shipped_curves()
     if not asked.only_next:
         print("\n".join(ablate(curves)), end="\n\n")
     print("\n".join(informative(curves, asked.next)))

@@ -21,13 +21,12 @@ from pathlib import Path
 
 from tempadvisor.curves import Curve, read_curves
 from tempadvisor.evaluation import evaluate
-from tempadvisor.fitting import known_curves, version_of
+from tempadvisor.fitting import shipped_curves, version_of
 from tempadvisor.summary import Summary, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = Path(__file__).parent / "evaluations.jsonl"
 FROZEN = ROOT / "knowledge" / "runs" / "frozen-kana.csv"
-NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 
 
 def table(found: Summary) -> str:
@@ -57,7 +56,7 @@ def main() -> int:
     parser.add_argument("--frozen", action="store_true")
     asked = parser.parse_args()
     by = "source" if asked.frozen else asked.by
-    curves, _ = known_curves(NOWHERE)
+    curves = shipped_curves()
     beside: list[Curve] = []
     if asked.frozen:
         beside, curves = curves, read_curves([FROZEN], frozen=True)[0]

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import sys
 
-from tempadvisor.fitting import fit, known_curves
+from tempadvisor.fitting import fit, shipped_curves
 from tempadvisor.learned import save
 from tempadvisor.resources import shipped_model_path
-
-NOWHERE = "sqlite:////nonexistent/none.db"  # only the shipped corpus
 
 
 def main() -> int:
     """Fit, write and say what it is."""
-    curves, _ = known_curves(NOWHERE)
+    curves = shipped_curves()
     model = fit(curves)
     save(model, shipped_model_path())
     print(f"{len(curves)} curves: {model.kind} {model.setting:g}, share {model.share:g}, {model.calibration}")

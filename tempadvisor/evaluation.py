@@ -47,7 +47,7 @@ DRAWS = 2000
 class Choice(NamedTuple):
     """What the inner folds chose: the model, its setting, its share in the blend, and the calibration.
 
-    Beyond `reach` from every setup learned from, the rules answer alone.
+    Beyond `reach` from every setup learned from, its share fades out (`learned.fade`).
     """
 
     kind: str

@@ -70,15 +70,17 @@ class Outcome:
     standing: tuple[Standing, ...]
 
 
+def shipped_curves() -> list[Curve]:
+    """Return the complete curves with profiles of the shipped corpus."""
+    return [curve for curve in read_curves(shipped_paths())[0] if curve.profile]
+
+
 def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
     """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs."""
-    shipped, _ = read_curves(shipped_paths())
+    shipped = shipped_curves()
     own, _ = curves_of(*own_runs(url))
     taken = {(curve.run.suite, curve.run.curve) for curve in shipped}
-    return (
-        [curve for curve in shipped if curve.profile],
-        [curve for curve in own if curve.profile and (curve.run.suite, curve.run.curve) not in taken],
-    )
+    return shipped, [curve for curve in own if curve.profile and (curve.run.suite, curve.run.curve) not in taken]
 
 
 def refit(

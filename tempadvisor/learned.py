@@ -2,7 +2,7 @@
 
 Every way of learning answers with equally likely curves of gain over no KD, so that they can be compared, blended
 with the rules and asked the same questions (`response.py`). What is not known of a setup is drawn from the corpus:
-the answer is a mixture over all setups' values of it.
+the answer is a mixture over values that setups have of it.
 `knowledge/model.npz` holds no code and nothing pickled. It is asked with numpy alone, so `recommend` stays fast. How
 it is chosen and calibrated is decided in `evaluation.py`.
 """
@@ -164,7 +164,7 @@ ANSWERS: Mapping[str, Callable[[Arrays, Array], Array]] = {
 class Learned:
     """What the corpus taught.
 
-    `share` is how much of the blend with the rules is the model's; beyond `reach` from every setup it has none.
+    `share` is how much of the blend with the rules is the model's; beyond `reach` from every setup it fades out.
     `best` (n,) is the best temperature of each setup of `lessons`, `version` a checksum of the runs.
     """
 
