@@ -73,8 +73,11 @@ def add(
     show({"files": added}, as_json, lambda: render.added(added))
     refused = [one for one in added if one.refused]
     if refused:
+        reasons = render.refused(refused)
+        if len(reasons) == 1:
+            raise KnowledgeError(f"{reasons[0]} Nothing of it was added.", code="refused_rows")
         if not as_json:
-            print(render.refused(refused), file=sys.stderr)
+            print("\n".join(reasons), file=sys.stderr)
         names = ", ".join(one.file for one in refused)
         raise KnowledgeError(
             f"{names} must hold only rows that can be taken. Reasons against: "

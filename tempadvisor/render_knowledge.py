@@ -35,16 +35,17 @@ def added(files: Iterable[Added]) -> str:
     return "\n".join(lines)
 
 
-def refused(files: Iterable[Added]) -> str:
-    """List why rows are refused, one reason a line."""
+def refused(files: Iterable[Added]) -> list[str]:
+    """Return why rows are refused, one reason a line."""
     reasons = [reason for one in files for reason in one.refused]
     lines = []
     for reason in reasons[:SHOWN]:
         row = "" if reason.row is None else f" row {reason.row}"
-        lines.append(one_line(f"{reason.file}{row}: {reason.reason}"))
+        where = "" if reason.reason.startswith(reason.file) else f"{reason.file}{row}: "
+        lines.append(one_line(f"{where}{reason.reason}"))
     if len(reasons) > SHOWN:
         lines.append(f"{len(reasons) - SHOWN} more with --json")
-    return "\n".join(lines)
+    return lines
 
 
 def imports(found: Sequence[Import]) -> str:

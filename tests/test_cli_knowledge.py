@@ -119,6 +119,17 @@ def test_refused_rows_are_lines_on_stderr_with_file_row_and_reason_and_exit_code
     ]
 
 
+def test_a_file_with_one_reason_against_it_is_one_line_on_stderr(desk: Path, run: Run) -> None:
+    (desk / "bad.csv").write_text(SWEEP.replace(",4,", ",hot,"))
+    assert run("add", "none.csv", *MAP, *SET).err == (
+        "tempadvisor: none.csv must be a readable text file of runs. No such file or directory. Mend it. "
+        "Nothing of it was added.\n"
+    )
+    assert run("add", "bad.csv", *MAP, *SET).err == (
+        "tempadvisor: bad.csv row 4: temperature must be a number above 0. Got 'hot'. Nothing of it was added.\n"
+    )
+
+
 def test_refused_rows_are_objects_in_json(desk: Path, run: Run) -> None:
     (desk / "bad.csv").write_text(SWEEP.replace("0.8,0.79", "0.8,79.5"))
     done = run("add", "bad.csv", *MAP, *SET, "--json")
