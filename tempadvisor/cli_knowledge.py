@@ -43,7 +43,7 @@ def knowledge(context: typer.Context) -> None:
 def add(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="CSV or JSONL of runs, or sqlite:///study.db of Optuna."),
+        typer.Argument(metavar="FILE", help="CSV, JSONL or Parquet of runs, or sqlite:///study.db of Optuna."),
     ] = None,
     mapping: Annotated[
         list[str] | None,

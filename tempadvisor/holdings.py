@@ -12,12 +12,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempadvisor.documents import write_text
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
-from tempadvisor.imports import Refusal, read_file
+from tempadvisor.imports import Refusal, Row, read_file
 from tempadvisor.location import place_of
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
@@ -93,7 +93,7 @@ def add(
     """Add files of runs to the user's own, each of them whole or not at all.
 
     Args:
-        files: CSV and JSONL files, and URLs of Optuna storages.
+        files: CSV, JSONL and Parquet files, and URLs of Optuna storages.
         mapping: their columns, each with the one of ours that it is.
         fixed: what the columns of ours hold that the files do not have.
         url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
@@ -105,7 +105,8 @@ def add(
 
     Raises:
         UsageError: mapping or fixed name a column that is none of ours.
-        KnowledgeError: the database cannot be written to; the file at hand is not in it, those before it are.
+        KnowledgeError: the database cannot be written to, or Parquet without pyarrow; the file at hand is not in it,
+            those before it are.
     """
     from tempadvisor.store import Added, take
 
@@ -116,7 +117,8 @@ def add(
         before = 2 * sum(n or 0 for n in lines[:i])
         reads, writes = (_steps(progress, before + offset, total) for offset in (0, lines[i] or 0))
         try:
-            reading = read_file(name, mapping, fixed, progress=reads)
+            rows = _parquet_rows(Path(name)) if _is_parquet(name) else None
+            reading = read_file(name, mapping, fixed, rows=rows, progress=reads)
         except InputError as error:
             added.append(Added(name, None, 0, 0, 0, (), (Refusal(name, None, None, str(error)),)))
             continue
@@ -131,10 +133,10 @@ def _steps(progress: Progress | None, offset: int, total: int | None) -> Callabl
 
 
 def _lines(name: str) -> int | None:
-    """Return the number of lines of a file; None for what is none, such as an Optuna storage."""
+    """Return the number of lines of a file; None for what has none, such as an Optuna storage."""
     path = Path(name)
     try:
-        if not path.is_file():
+        if not path.is_file() or _is_parquet(name):
             return None
         with path.open("rb") as file:
             return sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
@@ -155,7 +157,7 @@ def export_text(form: str = "csv", url: str | None = None) -> str:
 
 
 def export_file(output: Path, form: str | None = None, url: str | None = None) -> Exported:
-    """Write the user's own runs to a file, whole or not at all; beside a CSV file, their teachers' profiles.
+    """Write the user's own runs to a file, whole or not at all, and beside it their teachers' profiles.
 
     Args:
         output: the file.
@@ -175,7 +177,7 @@ def export_file(output: Path, form: str | None = None, url: str | None = None) -
         _write_parquet(runs, output)
     else:
         write_text(output, _text(form, runs))
-    if form == "csv" and profiles:
+    if profiles:
         write_profiles(profiles_path(output), profiles)
     return Exported(str(output), len(runs))
 
@@ -196,19 +198,46 @@ def _csv(runs: Iterable[Run]) -> str:
     return text.getvalue()
 
 
-def _write_parquet(runs: Iterable[Run], output: Path) -> None:
+def _is_parquet(name: str) -> bool:
+    return "://" not in name and name.lower().endswith(".parquet")
+
+
+def _arrow() -> tuple[Any, Any]:
+    """Return pyarrow and its module for Parquet."""
     try:
-        import pyarrow as pa
+        import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise KnowledgeError(
             "Parquet needs pyarrow. It is not installed. Run pip install 'tempadvisor[parquet]'.", code="no_parquet"
         ) from None
+    return pyarrow, parquet
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """Return the rows of a Parquet file, numbered from 1, read as they are needed."""
+    pa, parquet = _arrow()
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("It is a folder, pipe or device")
+        with parquet.ParquetFile(path) as file:
+            if len(set(file.schema_arrow.names)) < len(file.schema_arrow.names):
+                raise ValueError("Two of its columns have one name")
+            yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), start=1)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path} must be a readable Parquet file of runs. {str(error)[:200]}. Mend it.", code="unreadable"
+        ) from None
+
+
+def _write_parquet(runs: Iterable[Run], output: Path) -> None:
+    pa, parquet = _arrow()
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-    schema = pa.schema([(name, kinds[column.type]) for name, column in COLUMNS.items()])
+    schema = pa.schema([("schema", pa.int64()), *((name, kinds[column.type]) for name, column in COLUMNS.items())])
+    rows = [{"schema": SCHEMA, **values_of(run)} for run in runs]
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        parquet.write_table(pa.Table.from_pylist([values_of(run) for run in runs], schema=schema), temporary)
+        parquet.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
         temporary.replace(output)
     except OSError as error:
         raise InputError(f"{output} must be a file that can be written. {error}.", code="unwritable") from None

@@ -1,7 +1,8 @@
 """Read other people's runs as ours: a file's rows become `Run` records, or every reason why not is told.
 
-A CSV or JSONL file may name its columns as it likes: a mapping says which of ours they are. What a row must tell is
-where it comes from and which loss its temperature holds for. Where rows are kept is the business of `store.py`.
+A file may name its columns as it likes: a mapping says which of ours they are. What a row must tell is where it comes
+from and which loss its temperature holds for. Where rows are kept is the business of `store.py`; Parquet is read in
+`holdings.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import dataclasses
 import difflib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def read_file(
     mapping: Mapping[str, str],
     fixed: Mapping[str, str],
     *,
+    rows: Iterable[Row] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Reading:
     """Read a file of runs, with all that is wrong with it.
@@ -72,6 +74,7 @@ def read_file(
         name: a .csv or .jsonl file, or the URL of an Optuna storage (see `trials.py`).
         mapping: the file's columns by name, each with ours, or with "" to leave it out.
         fixed: values of our columns that hold for each row.
+        rows: of the file, where it is not a .csv or .jsonl file or an Optuna storage.
         progress: called now and then with the rows read.
 
     Raises:
@@ -90,7 +93,7 @@ def read_file(
     first: dict[Key, int] = {}
     refused: list[Refusal] = []
     make = Maker()
-    for count, (number, values) in enumerate(_rows(name), start=1):
+    for count, (number, values) in enumerate(_rows(name) if rows is None else rows, start=1):
         if progress is not None and count % TOLD_EVERY == 0:
             progress(count)
         if isinstance(values, str):
@@ -124,7 +127,7 @@ def read_file(
             refused += [Refusal(name, number, column, reason) for column, reason in _told(told, problems)]
     refused, ignored = _about_columns(name, refused, seen, mapping, fixed)
     profiles: Mapping[str, TeacherProfile] = {}
-    if name.lower().endswith(".csv"):
+    if "://" not in name:
         try:
             profiles = read_profiles(profiles_path(Path(name)))
         except (KnowledgeError, OSError, UnicodeDecodeError) as error:
@@ -214,7 +217,7 @@ def _rows(name: str) -> Iterator[Row]:
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.suffix.lower() not in readers:
         raise InputError(
-            f"{name} must be a .csv or .jsonl file or the URL of an Optuna storage. "
+            f"{name} must be a .csv, .jsonl or .parquet file or the URL of an Optuna storage. "
             f"Got {path.suffix or 'no suffix'!r}. Rename it to what it is.",
             code="bad_file",
         )

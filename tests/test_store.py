@@ -464,7 +464,7 @@ def finished(temperature: float, state: Any = optuna.trial.TrialState.COMPLETE, 
 
 
 class TestExport:
-    @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+    @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
     def test_what_is_exported_can_be_added_and_is_the_same(self, name: str) -> None:
         bare = dataclasses.replace(RUN, curve="bare", setup=TrainingSetup())
         runs = [*some(), bare]
@@ -474,9 +474,8 @@ class TestExport:
         assert export_file(Path(name)).rows == 9
         (added,) = add([name], {}, {}, "sqlite:///other.db")
         assert added.imported.rows == 9
-        assert own_runs("sqlite:///other.db")[0] == own_runs()[0]
+        assert own_runs("sqlite:///other.db") == own_runs()
         if name == "out.csv":
-            assert own_runs("sqlite:///other.db") == own_runs()
             assert export_text() == Path(name).read_text()
             assert read_runs(Path(name)) == own_runs()[0]
 
@@ -494,6 +493,40 @@ class TestExport:
             "bool",
             "string",
         }
+
+    def test_parquet_of_others_is_added_with_mapped_columns_and_bad_rows_are_told(self) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        columns = {"seed": [0, 0], "T": [None, 4.0], "val": [0.8, 0.83], "acc": [0.79, 82.0], "notes": ["a", None]}
+        parquet.write_table(pa.table(columns), "bad.parquet")
+        parquet.write_table(pa.table(columns | {"acc": [0.79, 0.82]}), "good.parquet")
+        assert reasons("bad.parquet", MAPPING, FIXED) == [(2, "test_accuracy")]
+        told: list[tuple[int, int | None]] = []
+        (added,) = add(["good.parquet"], MAPPING, FIXED, progress=lambda *step: told.append(step))
+        assert (added.rows, added.ignored) == (2, ("notes",))
+        assert told == [(1, None)]
+        assert [(run.temperature, run.test_accuracy) for run in own_runs()[0]] == [(None, 0.79), (4.0, 0.82)]
+
+    @pytest.mark.parametrize(
+        "name", ["none.parquet", "folder.parquet", "text.parquet", "twice.parquet", "bad\0.parquet"]
+    )
+    def test_what_is_no_parquet_is_refused(self, desk: Path, name: str) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        (desk / "folder.parquet").mkdir()
+        (desk / "text.parquet").write_text("no parquet")
+        twice = pa.Table.from_arrays([pa.array([0]), pa.array([1])], names=["seed", "seed"])
+        parquet.write_table(twice, "twice.parquet")
+        assert reasons(name) == [(None, None)]
+
+    def test_parquet_without_pyarrow_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(KnowledgeError, match=r"pip install 'tempadvisor\[parquet\]'"):
+            add(["runs.parquet"], {}, {})
+        with pytest.raises(KnowledgeError, match=r"pip install 'tempadvisor\[parquet\]'"):
+            export_file(Path("runs.parquet"))
 
     def test_nothing_half_written_is_left_where_it_cannot_be_written(self, desk: Path) -> None:
         add([written("runs.csv", some())], {}, {})
