@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
-from tempadvisor.holdings import own_runs, shipped_cells
+from tempadvisor.holdings import own_runs, shipped_cells, shipped_profiles
 from tempadvisor.location import place_of
 from tempadvisor.rows import COLUMNS, SHARED, Maker, measured, shared
 from tempadvisor.runs import Key, Run
@@ -49,6 +49,20 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A data source: how many curves it has, shipped and own, and of these (shipped, own) which can be learned from.
+
+    Complete curves can, if there is a profile of their teacher.
+    """
+
+    value: str
+    shipped: int
+    own: int
+    complete: tuple[int, int]
+    with_profile: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Axis:
     """One column of the setup: its values that are covered, and those that no curve has."""
 
@@ -59,12 +73,17 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the runs cover. Each count is (shipped, own); a complete curve has every temperature with four seeds."""
+    """What the runs cover.
+
+    Each count is (shipped, own); a complete curve has every temperature with four seeds, `with_profile` counts the
+    complete ones with a profile of their teacher.
+    """
 
     runs: tuple[int, int]
     curves: tuple[int, int]
     complete: tuple[int, int]
-    sources: tuple[Cell, ...]
+    with_profile: tuple[int, int]
+    sources: tuple[Source, ...]
     temperatures: tuple[Cell, ...]
     axes: tuple[Axis, ...]
 
@@ -90,7 +109,8 @@ def coverage(url: str | None = None) -> Coverage:
     Raises:
         KnowledgeError: the user's database cannot be read.
     """
-    own, shipped, make = _curves(own_runs(url)[0]), _shipped(), Maker()
+    runs, profiles = own_runs(url)
+    own, shipped, make = _curves(runs), _shipped(), Maker()
     keys = [
         {
             curve: {(int(row["seed"]), float(row["temperature"] or 0)) for row in rows}
@@ -99,12 +119,27 @@ def coverage(url: str | None = None) -> Coverage:
         {curve: {run.key[2:] for run in runs} for curve, runs in own.items()},
     ]
     firsts = [make(rows[0]) for rows in shipped.values()], [runs[0] for runs in own.values()]
+    names = [[str(run.source) for run in some] for some in firsts]
+    profiled = shipped_profiles().keys() | profiles.keys()
+    complete = [[_is_complete(cells | keys[0].get(key, set())) for key, cells in part.items()] for part in keys]
+    learnable = [
+        [whole and key[1] in profiled for whole, key in zip(wholes, part, strict=True)]
+        for wholes, part in zip(complete, keys, strict=True)
+    ]
+    counted = [
+        [Counter(itertools.compress(some, which)) for some, which in zip(names, whiches, strict=True)]
+        for whiches in (complete, learnable)
+    ]
     seen = [Counter(t for cells in part.values() for t in {t for _, t in cells}) for part in keys]
     return Coverage(
         runs=_pair(sum(map(len, part.values())) for part in keys),
         curves=_pair(map(len, keys)),
-        complete=_pair(sum(map(_is_complete, part.values())) for part in keys),
-        sources=_cells([str(run.source) for run in firsts[0]], [str(run.source) for run in firsts[1]]),
+        complete=_pair(map(sum, complete)),
+        with_profile=_pair(map(sum, learnable)),
+        sources=tuple(
+            Source(cell.value, cell.shipped, cell.own, *(_pair(n[cell.value] for n in part) for part in counted))
+            for cell in _cells(*names)
+        ),
         temperatures=tuple(
             Cell(f"{t:g}" if t else "no KD", seen[0][t], seen[1][t])
             for t in sorted({0.0, *TEMPERATURES, *seen[0], *seen[1]})

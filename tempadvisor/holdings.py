@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tempadvisor.documents import write_text
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
-from tempadvisor.evidence import profiles_path, write_profiles
+from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
 from tempadvisor.imports import Refusal, Row, read_file
 from tempadvisor.location import place_of
 from tempadvisor.progress import Progress
@@ -51,6 +51,13 @@ def shipped_cells() -> Iterator[dict[str, str]]:
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file)
         yield from (dict(zip(header, cells, strict=True)) for cells in lines)
+
+
+def shipped_profiles() -> dict[str, TeacherProfile]:
+    """Return the teachers' profiles of the shipped corpus by curve."""
+    return {
+        curve: profile for path in shipped_paths() for curve, profile in read_profiles(profiles_path(path)).items()
+    }
 
 
 def shipped_paths() -> list[Path]:

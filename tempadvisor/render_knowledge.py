@@ -68,12 +68,25 @@ def exported(written: Exported) -> str:
 
 def coverage(found: Coverage) -> str:
     """Lay out what runs cover: curves by value of each axis, and what no curve has."""
-    counts = [("runs", found.runs), ("temperature curves", found.curves), ("complete ones", found.complete)]
+    counts = [
+        ("runs", found.runs),
+        ("temperature curves", found.curves),
+        ("complete ones", found.complete),
+        ("with a profile", found.with_profile),
+    ]
+    head = ("", "shipped", "complete", "profile", "own", "complete", "profile")
+    sources = [
+        (one_line(one.value), *(f"{n:,}" for n in (one.shipped, one.complete[0], one.with_profile[0])),
+         *(f"{n:,}" for n in (one.own, one.complete[1], one.with_profile[1])))
+        for one in found.sources
+    ]  # fmt: skip
     parts = [
         _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
-        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds; knowledge fit learns from these.",
+        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds. knowledge fit learns from those with a\n"
+        "profile of their teacher: bench writes it, as runs.teachers.jsonl beside runs.csv, and add takes it from there.",
+        "\n".join(["source (curves)", *(f"  {line}" for line in _table([head, *sources]).splitlines())]),
     ]
-    cells = [("source", found.sources), ("temperature", found.temperatures)]
+    cells = [("temperature", found.temperatures)]
     cells += [(axis.name, axis.cells) for axis in found.axes]
     gaps = {axis.name: axis.gaps for axis in found.axes}
     for name, values in cells:

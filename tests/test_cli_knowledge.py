@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,9 +173,15 @@ def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable
     found = answer("stats")
     assert found["runs"][0] > 10_000
     assert (found["runs"][1], found["curves"][1], found["complete"][1]) == (3, 1, 0)
-    assert {"value": "photos", "shipped": 0, "own": 1} in found["sources"]
+    photos = {"value": "photos", "shipped": 0, "own": 1, "complete": [0, 0], "with_profile": [0, 0]}
+    assert photos in found["sources"]
+    assert 0 < found["with_profile"][0] <= found["complete"][0]
     assert "lion" in next(axis for axis in found["axes"] if axis["name"] == "optimizer")["gaps"]
     done = run("stats")
+    assert "with a profile" in done.out
+    assert "runs.teachers.jsonl beside runs.csv" in done.out
+    assert re.search(r"\n +shipped +complete +profile +own +complete +profile\n", done.out)
+    assert re.search(r"\n  photos +0 +0 +0 +1 +0 +0\n", done.out)
     assert "temperature (curves)" in done.out
     assert "none: nadam" in done.out
 

@@ -15,6 +15,7 @@ import pytest
 
 from tempadvisor import holdings
 from tempadvisor.audit import coverage, findings
+from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
 from tempadvisor.holdings import add, export_file, export_text, own_runs, shipped_runs
@@ -660,7 +661,7 @@ class TestStats:
         adam = TrainingSetup(kd_weight=0.5, t_squared=False, optimizer="adam", epochs=50)
         add([written("own.csv", some(curve="d", setup=adam))], {}, {})
         found = coverage()
-        assert (found.runs, found.curves, found.complete) == ((8, 8), (1, 1), (0, 0))
+        assert (found.runs, found.curves, found.complete, found.with_profile) == ((8, 8), (1, 1), (0, 0), (0, 0))
         axes = {axis.name: axis for axis in found.axes}
         assert [(cell.value, cell.shipped, cell.own) for cell in axes["optimizer"].cells] == [
             ("sgd", 1, 0),
@@ -675,6 +676,17 @@ class TestStats:
             ("4", 1),
             ("8", 1),
         ]
+
+    def test_complete_curves_and_those_with_a_profile_are_counted_by_source(self, no_corpus: Path) -> None:
+        whole = (None, *TEMPERATURES)
+        write_runs(no_corpus / "mine.csv", [*some(4, whole, curve="a"), *some(4, whole, curve="b"), *some(curve="d")])
+        write_profiles(no_corpus / "mine.teachers.jsonl", dict.fromkeys("ad", demo_profile()))
+        name = written("own.csv", [*some(4, whole, curve="e", source="maps"), *some(2, whole, 4, curve="a")])
+        add([name], {}, {})
+        found = coverage()
+        assert (found.complete, found.with_profile) == ((2, 2), (1, 1))  # of a there are six seeds together
+        told = {one.value: (one.shipped, one.own, one.complete, one.with_profile) for one in found.sources}
+        assert told == {"maps": (0, 1, (0, 1), (0, 0)), "photos": (3, 1, (2, 1), (1, 1))}
 
 
 def writers(*words: str | Path) -> Any:
