@@ -17,7 +17,18 @@ from typing import Any
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
 from tempadvisor.holdings import own_runs, shipped_cells, shipped_profiles
 from tempadvisor.location import place_of
-from tempadvisor.rows import COLUMNS, SHARED, Maker, measured, shared
+from tempadvisor.rows import (
+    COLUMNS,
+    SHARED,
+    Maker,
+    Name,
+    copies,
+    may_be_renamed,
+    measured,
+    results,
+    results_in,
+    shared,
+)
 from tempadvisor.runs import Key, Run
 
 # Lower edges of the bins of a number; the last bin is open.
@@ -99,7 +110,6 @@ class Finding:
     text: str
 
 
-Name = tuple[str | None, str | None]  # suite and curve
 Curves = dict[Name, list[Run]]
 
 
@@ -165,7 +175,8 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
     below = {}
     twins: dict[Key, Run] = {}
-    for key, rows in _shipped().items() if own else ():
+    shipped = _shipped() if own else {}
+    for key, rows in shipped.items():
         if key in own:
             twins |= {run.key: run for run in map(make, rows)}
         if shared(make(rows[0])) in wanted:
@@ -174,6 +185,16 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
         found += [Finding(kind, ids, *key, text) for kind, text in (*_mixed(runs), *_implausible(runs))]
+    by_result = copies(
+        {key: results_in(rows) for key, rows in shipped.items()}, {key: results(runs) for key, runs in own.items()}
+    )
+    copied = set()
+    for key, (other, n) in by_result.items():
+        if may_be_renamed(own[key][0], make(shipped[other][0]) if other in shipped else own[other][0]):
+            copied.add(key)
+            ids = tuple(sorted({origin[run.key] for run in own[key]}))
+            text = f"{n} of its {len(own[key])} runs are those of curve {other[1]} of suite {other[0]}, renamed."
+            found.append(Finding("duplicate", ids, *key, text))
     alike: dict[Any, list[tuple[bool, Name, list[Run]]]] = defaultdict(list)
     for is_own, curves in ((False, below), (True, own)):
         for key, runs in curves.items():
@@ -181,7 +202,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for group in alike.values():
         for (_, old_key, old), (is_own, key, every) in itertools.combinations(group, 2):
             new = [run for run in every if run.key not in twins] if old_key == key else every
-            if is_own and new:
+            if is_own and new and not copied & {key, old_key}:
                 ids = tuple(sorted({origin[run.key] for run in new}))
                 name = f"curve {old_key[1]} of suite {old_key[0]}"
                 found += [Finding(kind, ids, *key, text) for kind, text in _against(old, new, name)]

@@ -83,7 +83,7 @@ def coverage(found: Coverage) -> str:
     parts = [
         _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
         "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds. knowledge fit learns from those with a\n"
-        "profile of their teacher: bench writes it, as runs.teachers.jsonl beside runs.csv, and add takes it from there.",
+        "profile of their teacher: bench writes it, as runs.teachers.jsonl beside runs.csv, and add takes it along.",
         "\n".join(["source (curves)", *(f"  {line}" for line in _table([head, *sources]).splitlines())]),
     ]
     cells = [("temperature", found.temperatures)]

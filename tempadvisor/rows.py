@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tempadvisor.errors import KnowledgeError
@@ -15,6 +16,9 @@ from tempadvisor.runs import RUN_COLUMNS, Run
 COLUMNS = {column.name: column for column in RUN_COLUMNS}
 # Two runs may differ in these and be the same.
 BOOKKEEPING = ("train_seconds", "device", "versions", "commit", "time")
+Name = tuple[str | None, str | None]  # suite and curve
+Result = tuple[int, float, float, float]  # seed, temperature, validation and test accuracy
+DIFFERENT = 3  # results that agree by chance hardly ever
 Places = tuple[tuple[str, bool], ...]  # columns, and whether the run itself has each or its setup
 
 _SETUP = tuple((column.name, column.type) for column in SETUP_COLUMNS)
@@ -82,6 +86,64 @@ def values_of(run: Run) -> dict[str, Any]:
 def measured(run: Run) -> dict[str, Any]:
     """Return what two runs of one key must agree in: all but the key and what is noted beside the result."""
     return _known(run, _MEASURED)
+
+
+def may_be_renamed(one: Run, other: Run) -> bool:
+    """Return whether two runs may be of one setup, renamed: what both know of it agrees, free texts aside."""
+    names = {name for name, _ in _TEXTS}
+    pairs = zip(SHARED, shared(one), shared(other), strict=True)
+    return all(a is None or b is None or a == b for (name, _), a, b in pairs if name not in names)
+
+
+def results(runs: Iterable[Run]) -> list[Result]:
+    """Return the results with KD: those without are the same for many curves of one student."""
+    return [
+        (run.seed or 0, run.temperature, run.val_accuracy or 0.0, run.test_accuracy or 0.0)
+        for run in runs
+        if run.status == "FINISHED" and run.temperature
+    ]
+
+
+def results_in(cells: Iterable[Mapping[str, str]]) -> list[Result]:
+    """Return the same of rows as they stand in a CSV file."""
+    return [
+        (int(row["seed"]), float(row["temperature"]), float(row["val_accuracy"]), float(row["test_accuracy"]))
+        for row in cells
+        if row["status"] == "FINISHED" and row["temperature"]
+    ]
+
+
+def copies(
+    known: Mapping[Name, Iterable[Result]], new: Mapping[Name, Iterable[Result]]
+) -> dict[Name, tuple[Name, int]]:
+    """Return the new curves that are another under a new name, each with that one and how many runs they share.
+
+    A copy has the accuracies of one that is known, or new and before it, to the last digit: in over half of the seeds
+    and temperatures that both have, and three different ones at least.
+
+    >>> three = [(0, 1.0, 0.7, 0.6), (0, 4.0, 0.8, 0.7), (0, 8.0, 0.8, 0.6)]
+    >>> copies({("a", "b"): three}, {("c", "d"): [*three, (1, 1.0, 0.6, 0.6)], ("e", "f"): three[:2]})
+    {('c', 'd'): (('a', 'b'), 3)}
+    """
+    having: dict[Result, set[Name]] = defaultdict(set)
+    places: dict[Name, set[tuple[int, float]]] = defaultdict(set)
+    found: dict[Name, tuple[Name, int]] = {}
+    for curves in (known, new):
+        for name, its_results in curves.items():
+            mine = set(its_results)
+            places[name] |= {result[:2] for result in mine}
+            shared_with: dict[Name, set[Result]] = defaultdict(set)
+            for result in mine if curves is new else ():
+                for other in having[result] - {name}:
+                    shared_with[other].add(result)
+            if shared_with:
+                other, both = max(shared_with.items(), key=lambda one: len(one[1]))
+                common = places[name] & places[other]
+                if len({result[2:] for result in both}) >= DIFFERENT and 2 * len(both) > len(common):
+                    found[name] = other, len(both)
+            for result in mine:
+                having[result].add(name)
+    return found
 
 
 def texts_of(run: Run) -> dict[str, str]:

@@ -597,6 +597,22 @@ class TestCheck:
         assert self.kinds(some(), some(suite="twin")) == ["duplicate"]
         assert findings()[0].imports == (imports()[1].id,) or findings()[0].imports == (imports()[0].id,)
 
+    def test_renamed_copies_of_shipped_runs_are_known_by_their_results(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", some())
+        bare = TrainingSetup(kd_weight=0.9, t_squared=True)
+        renamed = some(3, curve="z", suite="y", source="maps", dataset="maps", teacher="t", setup=bare)
+        assert self.kinds(renamed) == ["duplicate"]
+        assert (findings()[0].suite, findings()[0].curve) == ("y", "z")
+        assert findings()[0].text == "6 of its 12 runs are those of curve c of suite mine, renamed."
+
+    def test_other_runs_that_agree_in_some_results_are_no_copies(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", [*some(), *some(curve="d", val_accuracy=1.0, test_accuracy=1.0)])
+        few = some(4, [None, 1.0], curve="few", source="maps") + some(2, [4.0, 8.0], curve="few", source="maps")
+        few = [dataclasses.replace(run, val_accuracy=0.66) if (run.temperature or 0) > 1 else run for run in few]
+        easy = some(curve="easy", source="maps", val_accuracy=1.0, test_accuracy=1.0)
+        longer = some(curve="longer", source="maps", setup=dataclasses.replace(RUN.setup, epochs=9, lr=0.2))
+        assert "duplicate" not in self.kinds([*few, *easy, *longer])
+
     def test_rows_that_have_been_shipped_since_are_told_once_an_import(self, no_corpus: Path) -> None:
         other, third = (dataclasses.replace(RUN.setup, lr=lr) for lr in (0.1, 0.2))
         two = [*some(1, curve="d", setup=other), *some(1, curve="e", setup=third)]
