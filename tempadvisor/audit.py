@@ -101,9 +101,13 @@ class Coverage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that cannot be right: its kind (schema, duplicate, implausible, contradiction), where, and what."""
+    """Something that cannot be right: its kind (schema, duplicate, implausible, contradiction), where, and what.
+
+    `code` is a stable word for what it is.
+    """
 
     kind: str
+    code: str
     imports: tuple[str, ...]
     suite: str | None
     curve: str | None
@@ -169,7 +173,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     from tempadvisor.store import stored
 
     held = stored(url)
-    found = [Finding("schema", (id,) if id else (), None, None, text) for id, text in held.broken]
+    found = [Finding("schema", "broken_row", (id,) if id else (), None, None, text) for id, text in held.broken]
     origin = {run.key: id for id, run in held.runs}
     own = _curves(run for _, run in held.runs)
     make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
@@ -184,7 +188,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     found += _shipped_too(held.runs, twins)
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
-        found += [Finding(kind, ids, *key, text) for kind, text in (*_mixed(runs), *_implausible(runs))]
+        found += [Finding(kind, code, ids, *key, text) for kind, code, text in (*_mixed(runs), *_implausible(runs))]
     by_result = copies(
         {key: results_in(rows) for key, rows in shipped.items()}, {key: results(runs) for key, runs in own.items()}
     )
@@ -193,8 +197,9 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
         if may_be_renamed(own[key][0], make(shipped[other][0]) if other in shipped else own[other][0]):
             copied.add(key)
             ids = tuple(sorted({origin[run.key] for run in own[key]}))
-            text = f"{n} of its {len(own[key])} runs are those of curve {other[1]} of suite {other[0]}, renamed."
-            found.append(Finding("duplicate", ids, *key, text))
+            name = f"curve {other[1]} of suite {other[0]}"
+            text = f"{n} of its {len(results(own[key]))} runs with KD are those of {name}, renamed."
+            found.append(Finding("duplicate", "renamed", ids, *key, text))
     alike: dict[Any, list[tuple[bool, Name, list[Run]]]] = defaultdict(list)
     for is_own, curves in ((False, below), (True, own)):
         for key, runs in curves.items():
@@ -205,7 +210,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
             if is_own and new and not copied & {key, old_key}:
                 ids = tuple(sorted({origin[run.key] for run in new}))
                 name = f"curve {old_key[1]} of suite {old_key[0]}"
-                found += [Finding(kind, ids, *key, text) for kind, text in _against(old, new, name)]
+                found += [Finding(kind, code, ids, *key, text) for kind, code, text in _against(old, new, name)]
     return tuple(found)
 
 
@@ -308,21 +313,21 @@ def _result(run: Run) -> tuple[Any, ...]:
     return (run.val_accuracy, run.test_accuracy, run.train_accuracy, run.val_loss, run.train_loss)
 
 
-def _mixed(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+def _mixed(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     """Say in which column the runs of one curve differ that should not."""
     first = shared(runs[0])
     other = next((run for run in runs if shared(run) != first), None)
     if other is not None:
         pairs = zip(SHARED, first, shared(other), strict=True)
         names = [name for (name, _), one, another in pairs if one != another]
-        yield "contradiction", f"A curve must be one setup. Its runs differ in {', '.join(names)}."
+        yield "contradiction", "several_setups", f"A curve must be one setup. Its runs differ in {', '.join(names)}."
 
 
-def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     """Say what of a curve is hardly the result of honest trainings."""
     failed = sum(run.status == "FAILED" for run in runs)
     if failed * 2 > len(runs):
-        yield "implausible", f"{failed} of {len(runs)} runs failed."
+        yield "implausible", "failed_runs", f"{failed} of {len(runs)} runs failed."
     cells = _by_temperature(runs)
     with_kd = {t: found for t, found in cells.items() if t}
     if not with_kd:
@@ -332,27 +337,26 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
     for run in finished:
         by_seed[run.seed].append(run)
     if len(with_kd) >= FEW and all(len(set(map(_result, found))) == 1 for found in by_seed.values()):
-        yield "implausible", "The temperature changes nothing, to the last digit: was it used?"
+        yield "implausible", "temperature_unused", "The temperature changes nothing, to the last digit: was it used?"
     if len(with_kd) >= FEW and all(
         len(found) > 1 and len(set(map(_result, found))) == 1 for found in with_kd.values()
     ):
-        yield "implausible", "The seed changes nothing, to the last digit: was it used?"
+        yield "implausible", "seed_unused", "The seed changes nothing, to the last digit: was it used?"
     best = max(_mean(found) for found in with_kd.values())
     if best < CHANCE / (runs[0].n_classes or 10**9):
-        yield "implausible", f"At its best it is worse than guessing: {best:.3f} with {runs[0].n_classes} classes."
+        text = f"At its best it is worse than guessing: {best:.3f} with {runs[0].n_classes} classes."
+        yield "implausible", "worse_than_guessing", text
     val, test = _mean(finished, "val_accuracy"), _mean(finished)
     if abs(val - test) > FAR_APART:
-        yield "implausible", f"Validation and test accuracy lie far apart: {val:.3f} and {test:.3f} on average."
+        text = f"Validation and test accuracy lie far apart: {val:.3f} and {test:.3f} on average."
+        yield "implausible", "far_apart", text
     means = {t: _mean(found) for t, found in with_kd.items()}
     for low, mid, high in zip(means, list(means)[1:], list(means)[2:], strict=False):
         level = (means[low] + means[high]) / 2
         errors = CLEAR_ERRORS * _error([with_kd[low], with_kd[mid], with_kd[high]])
         if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > max(DENT, errors):
-            yield (
-                "implausible",
-                f"T={mid:g} gives {means[mid]:.3f} between {means[low]:.3f} at T={low:g} and {means[high]:.3f} at "
-                f"T={high:g}.",
-            )
+            ends = f"{means[low]:.3f} at T={low:g} and {means[high]:.3f} at T={high:g}"
+            yield "implausible", "dent", f"T={mid:g} gives {means[mid]:.3f} between {ends}."
 
 
 def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> Iterator[Finding]:
@@ -367,18 +371,18 @@ def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> I
         next_step = f"Run tempadvisor knowledge remove {id}{rest}."
         if len(both) > other:
             text = f"{len(both) - other} of its {len(rows)} rows are those of the shipped corpus and count once. "
-            yield Finding("duplicate", (id,), None, None, text + next_step)
+            yield Finding("duplicate", "shipped_too", (id,), None, None, text + next_step)
         if other:
             text = f"{other} of its {len(rows)} rows say otherwise than those of the shipped corpus, which count. "
-            yield Finding("contradiction", (id,), None, None, text + next_step)
+            yield Finding("contradiction", "shipped_otherwise", (id,), None, None, text + next_step)
 
 
-def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tuple[str, str]]:
+def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tuple[str, str, str]]:
     """Say where two curves of the same setup are the same runs, or disagree beyond their noise."""
     known = {(run.key[2:], tuple(measured(run).items())) for run in old}
     same = sum((run.key[2:], tuple(measured(run).items())) in known for run in new if run.status == "FINISHED")
     if same:
-        yield "duplicate", f"{same} of its {len(new)} runs are those of {name} under another name."
+        yield "duplicate", "same_runs", f"{same} of its {len(new)} runs are those of {name} under another name."
         return
     cells = _by_temperature(old), _by_temperature(new)
     for t in sorted(cells[0].keys() & cells[1].keys()):
@@ -389,7 +393,5 @@ def _against(old: Sequence[Run], new: Sequence[Run], name: str) -> Iterator[tupl
         difference = _mean(pair[1]) - _mean(pair[0])
         if abs(difference) > max(CLEAR, CLEAR_ERRORS * error):
             what = f"T={t:g}" if t else "no KD"
-            yield (
-                "contradiction",
-                f"With {what}, test accuracy is {difference:+.3f} (± {error:.3f}) against {name}, the same setup.",
-            )
+            text = f"With {what}, test accuracy is {difference:+.3f} (± {error:.3f}) against {name}, the same setup."
+            yield "contradiction", "other_result", text

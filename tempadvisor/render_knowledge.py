@@ -12,6 +12,7 @@ from tempadvisor.store import Added, Import
 from tempadvisor.summary import Summary
 
 SHOWN = 50  # refused rows; --json has all of them
+ALIKE = 3  # findings of one sort
 NAMED = 12  # columns of a file that are left out
 
 
@@ -98,14 +99,22 @@ def coverage(found: Coverage) -> str:
 
 
 def findings(found: Sequence[Finding]) -> str:
-    """List what cannot be right."""
+    """List what cannot be right, of each sort a few, of different curves."""
     if not found:
         return "Nothing wrong with the schema, no duplicates, no implausible temperature curves, no contradictions."
     lines = []
-    for one in found:
-        where = f" suite {one.suite}, curve {one.curve}" if one.curve else ""
-        origin = f" (import {', '.join(one.imports)})" if one.imports else ""
-        lines.append(one_line(f"{one.kind}:{where}{origin}: {one.text}"))
+    for code in dict.fromkeys(one.code for one in found):
+        alike = [one for one in found if one.code == code]
+        places: dict[tuple[object, ...], Finding] = {}
+        for one in alike:
+            places.setdefault((one.suite, one.curve, "" if one.curve else one.imports), one)
+        shown = list(places.values())[:ALIKE]
+        for one in shown:
+            where = f" suite {one.suite}, curve {one.curve}" if one.curve else ""
+            origin = f" (import {', '.join(one.imports)})" if one.imports else ""
+            lines.append(one_line(f"{one.kind}:{where}{origin}: {one.text}"))
+        if len(alike) > len(shown):
+            lines.append(f"  and {len(alike) - len(shown):,} more of this sort; --json has all")
     return "\n".join([*lines, f"{_many(len(found), 'finding')}. Next: tempadvisor knowledge remove ID"])
 
 

@@ -165,7 +165,24 @@ def test_check_is_exit_code_1_when_it_finds_something(run: Run) -> None:
     as_json = run("check", "--json")
     assert (as_json.code, as_json.err) == (1, "")
     (finding,) = json.loads(as_json.out)["findings"]
-    assert finding.keys() == {"kind", "imports", "suite", "curve", "text"}
+    assert finding.keys() == {"kind", "code", "imports", "suite", "curve", "text"}
+
+
+def test_a_hundred_findings_of_one_sort_are_shown_by_a_few_and_counted(run: Run) -> None:
+    for epochs in range(1, 6):
+        run("add", "flat.csv", *MAP, *SET, "--set", f"epochs={epochs}")
+    Path("far.csv").write_text("seed,T,val_accuracy,acc\n0,1,0.9,0.5\n0,2,0.9,0.51\n0,4,0.9,0.5\n")
+    run("add", "far.csv", *MAP, *SET, "--set", "epochs=9")
+    lines = run("check").out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        *["implausible"] * 3,
+        "  and 2 more of this sort; --json has all",
+        "implausible",
+        "6 findings. Next",
+    ]
+    assert len({line.split(",")[1] for line in lines[:3]}) == 3
+    codes = [one["code"] for one in json.loads(run("check", "--json").out)["findings"]]
+    assert sorted(codes) == ["far_apart", *["temperature_unused"] * 5]
 
 
 def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable[..., Any]) -> None:
