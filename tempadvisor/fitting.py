@@ -18,13 +18,15 @@ import numpy as np
 from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
-from tempadvisor.holdings import own_runs, shipped_paths
+from tempadvisor.holdings import own_runs, shipped_paths, shipped_runs
 from tempadvisor.learned import Learned, load, save
 from tempadvisor.records import Standing
 from tempadvisor.regressor import FITS, lessons
 from tempadvisor.resources import model_path, previous_path, standing_path
-from tempadvisor.rivals import macro
+from tempadvisor.rivals import macro, score
+from tempadvisor.rows import shared
 from tempadvisor.rules import load_rules
+from tempadvisor.runs import Run
 from tempadvisor.standing import save_standings, tally
 from tempadvisor.summary import Summary, summarize
 
@@ -76,11 +78,32 @@ def shipped_curves() -> list[Curve]:
 
 
 def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
-    """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs."""
+    """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs.
+
+    Own seeds of a shipped curve, with its name and its setup, make an own curve together with the shipped seeds: it
+    stands for the shipped one, see `together`.
+    """
     shipped = shipped_curves()
-    own, _ = curves_of(*own_runs(url))
-    taken = {(curve.run.suite, curve.run.curve) for curve in shipped}
-    return shipped, [curve for curve in own if curve.profile and (curve.run.suite, curve.run.curve) not in taken]
+    runs, profiles = own_runs(url)
+    names = set(map(_name, runs))
+    below = [run for run in shipped_runs({suite for suite, _ in names}) if _name(run) in names]
+    setups = {_name(run): shared(run) for run in below}
+    fitting = [run for run in runs if setups.get(_name(run), shared(run)) == shared(run)]
+    profiles |= {str(curve.run.curve): curve.profile for curve in shipped if curve.profile}
+    own, _ = curves_of([*fitting, *below], profiles)
+    n_seeds = {_name(curve.run): len(curve.accuracy) for curve in shipped}
+    return shipped, [
+        curve for curve in own if curve.profile and len(curve.accuracy) > n_seeds.get(_name(curve.run), 0)
+    ]
+
+
+def together(shipped: Sequence[Curve], own: Sequence[Curve]) -> list[Curve]:
+    """Return all curves, the shipped ones first; an own one of the same name stands in a shipped one's place."""
+    return list({_name(curve.run): curve for curve in (*shipped, *own)}.values())
+
+
+def _name(run: Run) -> tuple[str | None, str | None]:
+    return run.suite, run.curve
 
 
 def refit(
@@ -100,17 +123,18 @@ def refit(
     if not own and not force:
         raise UsageError(
             "fit needs complete curves of your own, with their teachers' profiles: all ten temperatures and no KD "
-            "with at least four seeds, as bench writes them. Got none. Add some: tempadvisor knowledge add runs.csv.",
+            "with at least four seeds, as bench writes them, or further seeds of shipped ones. Got none. "
+            "Add some: tempadvisor knowledge add runs.csv.",
             code="no_own_curves",
         )
     comparison = None if force else compare(shipped, own, progress)
-    model = fit([*shipped, *own])
-    standing = tally([*shipped, *own], load_rules())
+    everything = together(shipped, own)
+    model = fit(everything)
+    standing = tally(everything, load_rules())
     activated = comparison is None or not comparison.worse
     if activated:
         use(model, standing)
-    n_curves = len(shipped) + len(own)
-    return Outcome(activated, model.version, model.kind, model.share, n_curves, len(own), comparison, standing)
+    return Outcome(activated, model.version, model.kind, model.share, len(everything), len(own), comparison, standing)
 
 
 def evaluated(
@@ -123,8 +147,7 @@ def evaluated(
     """
     if by not in BY:
         raise UsageError(f"--by must be one of {', '.join(BY)}. Got {by[:100]!r}.", code="bad_fold")
-    shipped, own = known_curves(url)
-    return summarize(evaluate([*shipped, *own], by=by, progress=progress))
+    return summarize(evaluate(together(*known_curves(url)), by=by, progress=progress))
 
 
 def use(model: Learned, standing: Sequence[Standing] = ()) -> None:
@@ -206,7 +229,7 @@ def compare(
 ) -> Comparison:
     """Return how advice on held-out setups changes when `new` curves are learned from beside the `old` ones.
 
-    Both are scored on the old setups, each source held out in turn.
+    Both are scored on the old setups as they were measured before, each source held out in turn.
     """
     folds = 2 * len({curve.run.source for curve in old})
 
@@ -214,8 +237,10 @@ def compare(
         return None if progress is None else lambda done, _: progress(offset + done, folds)
 
     before = evaluate(old, progress=step(0))
-    after = evaluate(old, beside=new, progress=step(folds // 2))
-    lost = [found.score("advice").regret for found in (before, after)]
+    everything = together(old, new)
+    after = evaluate(everything[: len(old)], beside=everything[len(old) :], progress=step(folds // 2))
+    advised = [found.score("advice").temperatures for found in (before, after)]
+    lost = [score("advice", before.cases, temperatures).regret for temperatures in advised]
     sources = [case.source for case in before.cases]
     low, high = bootstrap(before, lost[1] - lost[0])
     return Comparison(macro(lost[0], sources), macro(lost[1], sources), low, high)

@@ -6,20 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_regressor import SOURCES, a_model, made
 from typer.testing import CliRunner
 
-from tempadvisor import fitting
+from tempadvisor import fitting, holdings
 from tempadvisor.advise import recommend
 from tempadvisor.cli import app
-from tempadvisor.curves import TEMPERATURES
+from tempadvisor.curves import LOG_T, TEMPERATURES
 from tempadvisor.errors import UsageError
-from tempadvisor.fitting import Comparison, compare, fit, refit, restore, use, version_of
+from tempadvisor.evaluation import Evaluation, cases_of
+from tempadvisor.evidence import write_profiles
+from tempadvisor.fitting import Comparison, compare, fit, known_curves, refit, restore, together, use, version_of
 from tempadvisor.learned import load, save
 from tempadvisor.records import Standing, TrainingSetup
 from tempadvisor.resources import model_path
+from tempadvisor.rivals import score
 from tempadvisor.rules import load_rules
+from tempadvisor.runs import Run, write_runs
+from tempadvisor.teachers import demo_profile
 
 pytestmark = pytest.mark.usefixtures("rules_alone")
 WRITERS = Path(__file__).with_name("writers.py")
@@ -53,6 +59,62 @@ def test_new_runs_that_agree_are_not_held_to_make_advice_worse():
     assert steps == [(i, 6) for i in range(1, 7)]
     assert found.after <= found.before + 0.002
     assert not found.worse
+
+
+def runs(first_seed, n_seeds, **other):
+    setup = TrainingSetup(kd_weight=0.9, t_squared=True, epochs=3)
+    values = {"suite": "mine", "curve": "c", "source": "photos", "dataset": "photos", "teacher": "t", "setup": setup}
+    return [
+        Run(**(values | other), seed=s, temperature=t, status="FINISHED", val_accuracy=s / 100, test_accuracy=0.5)
+        for s in range(first_seed, first_seed + n_seeds)
+        for t in (None, *TEMPERATURES)
+    ]
+
+
+def known(tmp_path, monkeypatch, own):
+    """What there is to learn from, beside a shipped curve of four seeds."""
+    write_runs(tmp_path / "mine.csv", runs(0, 4))
+    write_profiles(tmp_path / "mine.teachers.jsonl", {"c": demo_profile()})
+    monkeypatch.setattr(holdings, "knowledge_path", lambda _: tmp_path)
+    monkeypatch.setattr(fitting, "own_runs", lambda _: (tuple(own), {}))
+    return known_curves()
+
+
+def test_own_seeds_of_a_shipped_curve_join_it_and_stand_in_its_place(tmp_path, monkeypatch):
+    shipped, own = known(tmp_path, monkeypatch, runs(4, 2))
+    assert [len(curve.accuracy) for curve in shipped] == [4]
+    assert [curve.val_without.tolist() for curve in own] == [[0.0, 0.01, 0.02, 0.03, 0.04, 0.05]]
+    assert own[0].profile == shipped[0].profile
+    assert together(shipped, own) == own
+    other = made("a", 0, 0)
+    assert together([other, *shipped], own) == [other, *own]
+
+
+def test_own_runs_that_are_shipped_or_of_another_setup_or_half_a_seed_join_no_curve(tmp_path, monkeypatch):
+    another = runs(6, 4, setup=TrainingSetup(kd_weight=0.5, t_squared=True, epochs=3))
+    assert known(tmp_path, monkeypatch, [*runs(2, 2), *another, *runs(4, 1)[:5]])[1] == []
+
+
+def test_new_seeds_are_compared_by_the_accuracies_that_were_measured_before(monkeypatch):
+    """What is scored with the new seeds is the temperature alone, not what they measure of it."""
+    old = curves(numbers=(0,))
+    new = [
+        dataclasses.replace(old[0], accuracy=old[0].accuracy - 0.1 * (LOG_T == 0), val_accuracy=old[0].val_accuracy)
+    ]
+    seen = []
+
+    def evaluated(some, *, beside=(), **_):
+        seen.append((list(some), list(beside)))
+        cases = cases_of(some)
+        return Evaluation("source", cases, (score("advice", cases, np.full(len(cases), 1.0)),), {}, None)
+
+    monkeypatch.setattr(fitting, "evaluate", evaluated)
+    found = compare(old, [*new, made("d", 0, 0)])
+    assert [curve.run.curve for curve in seen[1][0]] == [curve.run.curve for curve in old]
+    assert seen[1][0][0] is new[0]
+    assert [curve.run.source for curve in seen[1][1]] == ["d"]
+    assert found.before == found.after
+    assert (found.low, found.high) == (0, 0)
 
 
 def test_worse_means_that_the_whole_interval_lies_above_zero():
