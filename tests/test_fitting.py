@@ -110,11 +110,36 @@ def test_new_seeds_are_compared_by_the_accuracies_that_were_measured_before(monk
 
     monkeypatch.setattr(fitting, "evaluate", evaluated)
     found = compare(old, [*new, made("d", 0, 0)])
-    assert [curve.run.curve for curve in seen[1][0]] == [curve.run.curve for curve in old]
-    assert seen[1][0][0] is new[0]
-    assert [curve.run.source for curve in seen[1][1]] == ["d"]
+    assert [curve.run.curve for curve in seen[0][0]] == [curve.run.curve for curve in old]
+    assert seen[0][0][0] is new[0]
+    assert [curve.run.source for curve in seen[0][1]] == ["d"]
     assert found.before == found.after
     assert (found.low, found.high) == (0, 0)
+
+
+def test_advice_without_the_new_curves_is_evaluated_once_as_long_as_nothing_changes(monkeypatch):
+    old, seen = curves(numbers=(0,)), []
+
+    def evaluated(some, *, beside=(), progress):
+        seen.append(len(beside))
+        progress(3, 3)
+        cases = cases_of(some)
+        temperatures = np.full(len(cases), 8.0 if beside else 1.0)
+        return Evaluation("source", cases, (score("advice", cases, temperatures),), {}, None)
+
+    def compared(some=old):
+        steps = []
+        seen.clear()
+        return compare(some, [made("d", 0, 0)], lambda *step: steps.append(step)), list(seen), steps
+
+    monkeypatch.setattr(fitting, "evaluate", evaluated)
+    first, evaluations, steps = compared()
+    assert (evaluations, steps) == ([1, 0], [(3, 6), (6, 6)])
+    assert first.before != first.after
+    assert compared() == (first, [1], [(3, 3)])
+    assert compared([dataclasses.replace(old[0], val_accuracy=old[0].val_accuracy + 0.01), *old[1:]])[1] == [1, 0]
+    model_path().with_name("compared.json").write_text("{}")
+    assert compared()[1] == [1, 0]
 
 
 def test_worse_means_that_the_whole_interval_lies_above_zero():
