@@ -129,7 +129,7 @@ def recommend(
         nearest=weighed.nearest if weighed else (),
         warnings=warnings,
         loss_contract=contract,
-        kd_weights=_kd_weights(profile, setup, knowledge),
+        kd_weights=_kd_weights(profile, setup, knowledge, {contract: response}),
         profile=profile,
         setup=setup,
         unknown=unknown_fields(profile, setup, knowledge.book, temperature),
@@ -294,12 +294,17 @@ def _reasons(fired: tuple[Fired, ...], temperature: float, standings: Mapping[st
 
 
 def _kd_weights(
-    profile: TeacherProfile | None, setup: TrainingSetup, knowledge: Knowledge
+    profile: TeacherProfile | None,
+    setup: TrainingSetup,
+    knowledge: Knowledge,
+    known: Mapping[LossContract, Response],
 ) -> tuple[WeightOption, ...]:
+    """Return what other weights are worth; `known` are the responses that need not be asked for again."""
     answers = []
     for kd_weight, hard_weight in KD_WEIGHTS_STANDARDIZED if setup.standardized else KD_WEIGHTS:
         other = dataclasses.replace(setup, kd_weight=kd_weight, hard_weight=hard_weight)
-        response = respond(profile, other, other.loss_contract(), knowledge)[2]
+        contract = other.loss_contract()
+        response = known.get(contract) or respond(profile, other, contract, knowledge)[2]
         answers.append((kd_weight, _rounded(response.best), float(response.expected.max())))
     best = max(answer[2] for answer in answers)
     return tuple(

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
 
-SCHEMA = 1
+SCHEMA = 2
 N_CURVES = 128
 N_DRAWN = 16  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
 N_NEAREST = 3
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Lessons:
     """What is learned from: n setups with their `features` (n, d) and smoothed validation `gain` (n, 10) over no KD.
 
@@ -109,18 +109,17 @@ def curves_nearest(model: Arrays, rows: Array) -> Array:
 
 def curves_forest(model: Arrays, rows: Array) -> Array:
     """Answer with the curves of the setups in the same leaves, every tree having one vote."""
-    node = np.repeat(model["roots"][None], len(rows), axis=0)
+    node = np.repeat(model["roots"][None], len(rows), axis=0).astype(np.intp)
     feature, threshold, left, right = (model[name] for name in ("feature", "threshold", "left", "right"))
+    start = np.arange(rows.size, step=rows.shape[1])[:, None]
     while True:
-        value = np.take_along_axis(rows, feature[node].astype(np.intp), axis=1)
-        after = np.where(value <= threshold[node], left[node], right[node])
+        value = rows.take(start + feature.take(node))
+        after = np.where(value <= threshold.take(node), left.take(node), right.take(node)).astype(np.intp)
         if (after == node).all():
             break
         node = after
-    leaves, weight = model["leaves"], model["weight"]
-    in_leaf = np.bincount(leaves.ravel(), np.repeat(weight, leaves.shape[1]), len(left))
-    votes = np.bincount(node.ravel(), minlength=len(left)) / np.where(in_leaf > 0, in_leaf, 1.0)
-    return draw(model["gain"], weight * votes[leaves].sum(1))
+    votes = np.bincount(node.ravel(), minlength=len(left)) / model["held"]
+    return draw(model["gain"], model["weight"] * votes[model["leaves"]].sum(1))
 
 
 def curves_ridge(model: Arrays, rows: Array) -> Array:
@@ -160,7 +159,7 @@ ANSWERS: Mapping[str, Callable[[Arrays, Array], Array]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Learned:
     """What the corpus taught.
 

@@ -106,6 +106,7 @@ def fit_forest(learned: Lessons, leaf: int, trees: int = 200) -> Arrays:
     ]
     inner = children[0] >= 0
     leaves = forest.apply(complete) + starts[:-1]
+    held = np.bincount(leaves.ravel(), np.repeat(learned.weight, trees), len(shift))
     return {
         "feature": np.where(inner, np.concatenate([tree.feature for tree in grown]), 0).astype(np.int16),
         "threshold": np.concatenate([tree.threshold for tree in grown]),
@@ -113,6 +114,7 @@ def fit_forest(learned: Lessons, leaf: int, trees: int = 200) -> Arrays:
         "right": np.where(inner, children[1] + shift, np.arange(len(shift))).astype(np.int32),
         "roots": starts[:-1].astype(np.int32),
         "leaves": leaves.astype(np.int32),
+        "held": np.where(inner, 1.0, held),
         "gain": learned.gain,
         "weight": learned.weight,
     }

@@ -8,6 +8,7 @@ of them are the same, and live here.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ N_CURVES = 128
 STEP_OCTAVES = 1.5  # how fast a temperature outside the plateau loses
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Belief:
     """Hold what is believed of a response curve; what may depend on the temperature is a scalar or of shape (G,).
 
@@ -90,7 +91,7 @@ def believe(anchor: Anchor, fired: tuple[Fired, ...]) -> Belief:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Response:
     """Equally likely response curves: `gain` (S, G) over no KD, as accuracy fractions, at `temperatures` (G,)."""
 
@@ -180,6 +181,7 @@ def _step(octaves: Array) -> Array:
     return square / (square + STEP_OCTAVES**2)
 
 
+@functools.cache
 def normals(n: int, dimensions: int) -> Array:
     """Return n evenly spread points of a standard normal, shape (n, dimensions).
 
@@ -197,4 +199,5 @@ def normals(n: int, dimensions: int) -> Array:
     points[:, 1::2] = radius * np.sin(angle)
     points -= points.mean(axis=0)
     standardized: Array = points / points.std(axis=0)
+    standardized.flags.writeable = False  # all callers share it
     return standardized

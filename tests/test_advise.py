@@ -79,6 +79,10 @@ class TestSensible:
         assert [option.kd_weight for option in options] == [0.1, 0.5, 0.9]
         assert [option.best for option in options].count(True) == 1
 
+    def test_the_weights_asked_for_are_answered_as_the_setup_itself(self) -> None:
+        answer = advice(teacher(), kd_weight=0.5)
+        assert [option.temperature for option in answer.kd_weights if option.kd_weight == 0.5] == [answer.temperature]
+
     def test_where_kd_loses_the_smallest_weight_loses_least_and_is_the_best_pair(self) -> None:
         proud = dataclasses.replace(teacher(3.0), accuracy=0.5)
         options = advice(proud, augmentation="strong", epochs=450).kd_weights

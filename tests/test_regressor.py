@@ -138,6 +138,25 @@ def test_a_model_finds_the_law_on_a_source_it_has_not_seen(corpus, candidate):
         assert found[-1] <= 3 < 12 <= found[2]
 
 
+def test_every_tree_shares_its_vote_among_the_setups_of_the_leaf_that_a_row_falls_into():
+    stump = {"feature": [0, 0, 0, 1, 0, 0], "threshold": [0.5, -2, -2, 0.5, -2, -2]}
+    children = {"left": [1, 1, 2, 4, 4, 5], "right": [2, 1, 2, 5, 4, 5], "roots": [0, 3]}
+    setups = {"leaves": [[1, 4], [2, 4], [2, 5]], "held": [1, 1, 2, 1, 2, 1], "weight": np.ones(3)}
+    gain = np.repeat([[0.0], [1.0], [4.0]], 10, axis=1)
+    model = {name: np.array(value) for name, value in (stump | children | setups | {"gain": gain}).items()}
+    one, two = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(ANSWERS["forest"](model, one).mean(0), (0.5 * 0 + 1 * 1 + 0.5 * 4) / 2)
+    np.testing.assert_allclose(ANSWERS["forest"](model, two).mean(0), (1.5 * 0 + 1 * 1 + 1.5 * 4) / 4)
+
+
+def test_a_forest_knows_the_weight_that_each_leaf_holds(corpus):
+    learned = lessons(corpus)
+    model = FITS["forest"](learned, 3)
+    for tree in (0, 199):
+        for leaf in model["leaves"][:, tree]:
+            assert model["held"][leaf] == pytest.approx(learned.weight[model["leaves"][:, tree] == leaf].sum())
+
+
 def test_an_unknown_teacher_is_answered_by_a_wider_mixture(corpus):
     learned = lessons(corpus)
     kind, setting = "forest", 3
