@@ -9,7 +9,6 @@ Every row is on disk before the next job ends, so an interrupted suite loses the
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import itertools
@@ -29,14 +28,13 @@ from torch.nn.functional import cross_entropy
 
 from tempadvisor.batched import linear_layers, train_batched
 from tempadvisor.cluster import arrived, cluster, place
-from tempadvisor.distill import Views, train
+from tempadvisor.distill import train
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.evidence import profiles_path, read_profiles, write_profiles
 from tempadvisor.material import (
     Facts,
     Material,
     Samples,
-    channels_last,
     device,
     material_of,
     moved,
@@ -45,10 +43,9 @@ from tempadvisor.material import (
     student_of,
     views_of,
 )
-from tempadvisor.models import build
+from tempadvisor.pace import one_thread, step_seconds
 from tempadvisor.preflight import check_material, runs_before
 from tempadvisor.profiling import profile
-from tempadvisor.records import TrainingSetup
 from tempadvisor.runs import Key, Run, write_runs
 from tempadvisor.suites import Curve, Suite, Teacher, read_suite
 
@@ -187,7 +184,7 @@ def _shared(todo: list[Job], jobs: int, client: Client | None) -> Iterator[list[
     from joblib import Parallel, delayed, parallel_config
 
     where: dict[str, Any] = {"backend": "dask", "client": client} if client else {"backend": "threading"}
-    with _one_thread():
+    with one_thread():
         for curve, group in itertools.groupby(todo, operator.attrgetter("curve")):
             material = place(client, material_of(curve)) if client else moved(material_of(curve), device())
             with parallel_config(**where):
@@ -215,16 +212,6 @@ def _jobs(suite: Suite, done: Iterable[Key]) -> Iterator[Job]:
                 yield Job(suite.name, curve, temperatures, seeds)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _own_stream() -> contextlib.AbstractContextManager[object]:
     """On a GPU, let what follows queue beside what other threads do there."""
     if device().type != "cuda":
@@ -235,13 +222,13 @@ def _own_stream() -> contextlib.AbstractContextManager[object]:
 
 
 def _warm(curve: Curve) -> None:
-    with _one_thread():
+    with one_thread():
         views_of(curve)
 
 
 def run_job(job: Job, material: Material | None = None) -> list[Run]:
     """Train the students of a job, and return their rows; `material` is made or read here unless it is given."""
-    with _one_thread(), _own_stream():
+    with one_thread(), _own_stream():
         curve = job.curve
         samples, views, facts = moved(arrived(material) or material_of(curve), device())
         starts = [start_of(curve, samples, views, seed) for seed in job.seeds]
@@ -363,37 +350,10 @@ def _seconds(job: Job) -> float:
     """Extrapolate the seconds of a job from a few steps of its kind of student."""
     setup, samples = job.curve.setup, samples_of(job.curve)
     steps = (setup.epochs or 1) * max(1, (setup.n_train or 1) // (setup.batch_size or 128))
-    return steps * _step_seconds(
+    return steps * step_seconds(
         dataclasses.replace(setup, epochs=1, n_train=None, lr=1e-3, schedule="constant", label_noise=None),
         tuple(samples.train[0].shape[1:]),
         samples.n_classes,
         job.temperatures,
         len(job.seeds),
     )
-
-
-@functools.cache
-def _step_seconds(
-    setup: TrainingSetup, shape: tuple[int, ...], n_classes: int, temperatures: tuple[float | None, ...], n_seeds: int
-) -> float:
-    size = setup.batch_size or 128
-    n, image_shape = 4 * size, (shape[0], shape[1], shape[2])
-    views = Views(
-        images=torch.rand(1, n, *shape).to(device()),
-        targets=(torch.ones(1, n, n_classes) / n_classes).to(device()),
-        teacher_logits=torch.zeros(1, n, n_classes).to(device()),
-    )
-    start = channels_last(build(str(setup.student), image_shape=image_shape, n_classes=n_classes, seed=0))
-    start.to(device())
-    starts = [copy.deepcopy(start) for _ in range(n_seeds)]
-    with _one_thread():
-        for _ in range(2):  # the first time pays for what torch loads late
-            began = time.perf_counter()
-            if linear_layers(starts[0]) is not None and not setup.standardized:
-                train_batched(starts, views, setup, temperatures, range(n_seeds))
-            else:
-                train(starts[0], views, setup, temperatures[0], seed=0)
-            if device().type == "cuda":
-                torch.cuda.synchronize()
-            seconds = time.perf_counter() - began
-    return seconds / 4

@@ -5,15 +5,12 @@ stdout is data, stderr is everything else. Exit codes: 0 done, 1 a check failed,
 
 from __future__ import annotations
 
-import functools
-import inspect
 import io
 import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +20,7 @@ import typer.core
 import tempadvisor
 from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
-from tempadvisor.fields import Column
+from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, choices, setup_flags
 from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Commands(PlainGroup):
-    """All commands; those of `knowledge` are built when asked for, as that takes time which `recommend` has not."""
+    """All commands; some are built when asked for only, as that takes time which `recommend` has not."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands."""
@@ -47,8 +44,10 @@ class Commands(PlainGroup):
 
     def _complete(self) -> None:
         from tempadvisor.cli_knowledge import app as knowledge
+        from tempadvisor.cli_verify import app as verify
 
-        self.commands = {**self.commands, "knowledge": typer.main.get_command(knowledge)}
+        more = {"verify": verify, "knowledge": knowledge}
+        self.commands = {**self.commands, **{name: typer.main.get_command(one) for name, one in more.items()}}
 
 
 app = typer.Typer(
@@ -61,50 +60,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Teacher = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TEACHER",
-        help="Logits file (.npz, .npy, .safetensors, .csv), profile.json, timm name, checkpoint, or module:factory.",
-        show_default=False,
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DATA", help="Data for a model: image folder, sklearn/digits, or .npz with images and labels."
-    ),
-]
-Model = Annotated[str | None, typer.Option(metavar="NAME", help="Model name that a checkpoint's weights belong to.")]
-
-
-def _setup_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option a setup column, passed on together as the mapping `flags`."""
-
-    @functools.wraps(command)
-    def with_flags(**given: Any) -> None:
-        flags = {column.name: given.pop(column.name) for column in SETUP_COLUMNS}
-        command(flags=flags, **given)
-
-    signature = inspect.signature(command, eval_str=True)
-    own = [parameter for parameter in signature.parameters.values() if parameter.name != "flags"]
-    added = [_option(column) for column in SETUP_COLUMNS]
-    with_flags.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
-    return with_flags
-
-
-def _option(column: Column) -> inspect.Parameter:
-    spec = column.spec
-    option = typer.Option(column.flag, help=spec.help, metavar=_choices(column, "|"), show_default=False)
-    hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
-    return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-
-
-def _choices(column: Column, separator: str) -> str | None:
-    """Return what stands after a flag: its choices, or the kind of value it takes."""
-    return separator.join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
 
 
 @app.callback(invoke_without_command=True)
@@ -123,17 +78,15 @@ def tempadvisor_command(
     cls=PlainCommand,
     epilog="Example: tempadvisor recommend logits.npz --logits-from train --epochs 100",
 )
-@_setup_flags
+@setup_flags
 def recommend(
     *,
     flags: dict[str, Any],
-    teacher: Teacher = None,
-    data: Data = None,
-    model: Model = None,
+    teacher: TeacherArgument = None,
+    data: DataOption = None,
+    model: ModelOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Answer for an embedded digits teacher.")] = False,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Setup in YAML or TOML; flags override it.")
-    ] = None,
+    config: ConfigOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
     knowledge_version: Annotated[
         str | None, typer.Option(metavar="V", help="Answer as this version of the knowledge did.")
@@ -179,9 +132,9 @@ def recommend(
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor profile logits.npz --logits-from train -o profile.json")
 def profile(
-    teacher: Teacher = None,
-    data: Data = None,
-    model: Model = None,
+    teacher: TeacherArgument = None,
+    data: DataOption = None,
+    model: ModelOption = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the profile as JSON.")
     ] = None,
@@ -289,7 +242,7 @@ def _next_command(advice: Recommendation, named: list[str]) -> str:
     if not advice.unknown:
         return shlex.join([*words, "--explain"])
     column = known[advice.unknown[0].name]
-    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {_choices(column, '/')}")
+    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {choices(column, '/')}")
 
 
 def main() -> None:

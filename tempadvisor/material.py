@@ -183,7 +183,7 @@ def start_of(curve: Curve, samples: Samples, views: Views, seed: int) -> nn.Modu
             return dict(student.state_dict())
 
         key = f"start-{curve.name}-{seed}-{weights_hash(student)}-{tensor_hash(*samples.train)}"
-        student.load_state_dict(_cached(key, trained))
+        student.load_state_dict(cached(key, trained))
     return student
 
 
@@ -220,7 +220,7 @@ def _body(made: Pretraining, image_shape: tuple[int, int, int]) -> dict[str, Ten
         _fit(student, made.recipe, images, labels, data.n_classes, moves=data.moves, seed=seed)
         return {key: value for key, value in student.state_dict().items() if key not in head}
 
-    return _cached(f"body-{_recipe_hash(made.recipe, student, images, labels)}", trained)
+    return cached(f"body-{_recipe_hash(made.recipe, student, images, labels)}", trained)
 
 
 def _fit(
@@ -231,7 +231,7 @@ def _fit(
     kind = setup.augmentation or "none"
     count = 1 if kind == "none" else min(made.epochs or 1, 16)
     data = images.to(device()), labels.to(device())
-    train(model, _augmented(*data, n_classes, kind, count, moves=moves, seed=seed), setup, None, seed=seed)
+    train(model, augmented(*data, n_classes, kind, count, moves=moves, seed=seed), setup, None, seed=seed)
 
 
 def _recipe_hash(made: Teacher, start: nn.Module, *data: Tensor) -> str:
@@ -241,9 +241,8 @@ def _recipe_hash(made: Teacher, start: nn.Module, *data: Tensor) -> str:
     return tensor_hash(torch.tensor(list(recipe.encode())))
 
 
-def _augmented(
-    images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, moves: Moves, seed: int
-) -> Views:
+def augmented(images: Tensor, labels: Tensor, n_classes: int, kind: str, n: int, *, moves: Moves, seed: int) -> Views:
+    """Return n augmented views of images (n, channels, height, width) in [0, 1], without teacher logits."""
     targets = one_hot(labels, n_classes).float()
     generator = torch.Generator().manual_seed(seed)
     parts = [augment(images, targets, kind, moves=moves, generator=generator) for _ in range(n)]
@@ -256,14 +255,14 @@ def views_of(curve: Curve) -> tuple[Views, Facts]:
     samples, bench = samples_of(curve), curve.bench
     kind, seed = curve.setup.augmentation or "none", bench.split_seed or 0
     count = bench.augmentation_views or 1
-    views = _augmented(*samples.train, samples.n_classes, kind, count, moves=samples.moves, seed=seed + 1000)
+    views = augmented(*samples.train, samples.n_classes, kind, count, moves=samples.moves, seed=seed + 1000)
     teacher, facts = _teacher(curve, samples)
     key = f"logits-{facts.hash}-{tensor_hash(samples.train[0])}-{kind}-{count}-{seed + 1000}"
 
     def asked() -> dict[str, Tensor]:
-        return {"logits": torch.stack([_forward(teacher, view) for view in views.images])}
+        return {"logits": torch.stack([forward(teacher, view) for view in views.images])}
 
-    logits = _cached(key, asked)["logits"] * (bench.teacher_logit_scale or 1.0)
+    logits = cached(key, asked)["logits"] * (bench.teacher_logit_scale or 1.0)
     if not logits.isfinite().all():
         raise InputError(
             f"teacher {curve.teacher.name} must train to finite logits. Got others ({curve.name}). "
@@ -304,10 +303,10 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
         return dict(teacher.state_dict())
 
     key = f"teacher-{_recipe_hash(made, teacher, *samples.teacher_train)}"
-    teacher.load_state_dict(_cached(key, trained))
+    teacher.load_state_dict(cached(key, trained))
     teacher.eval()
     accuracy = [
-        float((_forward(teacher, images).argmax(1) == labels).double().mean())
+        float((forward(teacher, images).argmax(1) == labels).double().mean())
         for images, labels in (samples.train, samples.test)
     ]
     n_params = sum(p.numel() for p in teacher.parameters())
@@ -315,13 +314,18 @@ def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
 
 
 @torch.no_grad()
-def _forward(model: nn.Module, images: Tensor) -> Tensor:
+def forward(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the outputs of `model`, where it is, on the CPU."""
     where = next(model.parameters()).device
     return torch.cat([model(batch.to(where)).cpu() for batch in torch.split(images, 500)])
 
 
-def _cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return tensors from the cache, or make them and keep them."""
+def cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors from the cache, or make them and keep them.
+
+    Raises:
+        InputError: there is no room for them.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
-Progress = Callable[[int, int | None], None]
+
+class Progress(Protocol):
+    """Told of the work done, the work there is, and what is known by now."""
+
+    def __call__(self, done: int, available: int | None, said: str = "") -> None: ...
 
 
 @contextlib.contextmanager
@@ -16,13 +21,20 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
-    columns = (TextColumn(title), BarColumn(), TextColumn("{task.completed:,.0f}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
+    columns = (
+        TextColumn(title),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed:,.0f}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}", markup=False),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, said="")
 
-        def report(done: int, available: int | None) -> None:
-            bar.update(task, completed=done, total=available)
+        def report(done: int, available: int | None, said: str = "") -> None:
+            bar.update(task, completed=done, total=available, said=said)
 
         yield report

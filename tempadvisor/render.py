@@ -56,15 +56,15 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
         parts += [Text(), *_details(advice)]
     title = Text(f"Temperature {advice.temperature:.2g}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
-    return _text(panel, next_command)
+    return laid_out(panel, next_command)
 
 
 def profile(measured: TeacherProfile, *, next_command: str) -> str:
     """Lay out what was measured of a teacher."""
-    return _text(_profile(measured), next_command)
+    return laid_out(_profile(measured), next_command)
 
 
-def _text(panel: RenderableType, next_command: str) -> str:
+def laid_out(panel: RenderableType, next_command: str) -> str:
     """Return what a panel looks like on this terminal, or in 100 plain columns where there is none.
 
     The next command stands below the panel on a line of its own, so that it can be copied.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 Claim = Literal["confirmed", "better_found", "no_detectable_difference", "undecided"]
-STEP = 0.5  # octaves between the temperatures considered
+BESIDE = 0.25  # octaves within which two temperatures are the same
 LEAST_SEEDS = 2  # of what a claim is about
 MATTERS = 0.005  # accuracy fraction: what "no detectable difference" rules out
 SPENT = 0.6  # share of the error allowed that claims may use, so that they hold as often as they say
@@ -94,14 +94,13 @@ class Verdict(NamedTuple):
 
 
 def ladder(recommended: float) -> tuple[float, ...]:
-    """Return the temperatures to consider: half octaves from the recommended one, over all that were ever measured.
+    """Return the temperatures to consider: all that were measured, the recommended one in place of those beside it.
 
-    >>> [round(t, 2) for t in ladder(4.0)]
-    [1.0, 1.41, 2.0, 2.83, 4.0, 5.66, 8.0, 11.31, 16.0, 22.63, 32.0]
+    >>> ladder(4.5)
+    (1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
     """
-    below = math.floor(max(math.log2(recommended / GRID[0]), 0) / STEP + 1e-9)
-    above = math.floor(max(math.log2(GRID[-1] / recommended), 0) / STEP + 1e-9)
-    return tuple(recommended * 2 ** (STEP * step) for step in range(-below, above + 1))
+    others = [t for t in GRID if abs(math.log2(t / recommended)) >= BESIDE]
+    return tuple(sorted([*others, recommended]))
 
 
 def posterior(search: Search) -> Posterior:

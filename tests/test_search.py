@@ -222,14 +222,11 @@ def test_on_equal_temperatures_a_better_one_is_found_in_at_most_one_search_in_tw
     assert found.count("better_found") <= 2
 
 
-def test_the_ladder_goes_by_half_octaves_through_the_recommended_temperature() -> None:
-    rungs = ladder(3.0)
-    assert 3.0 in rungs
-    assert rungs[0] >= 1
-    assert rungs[-1] <= 40
-    assert np.diff(np.log2(rungs)) == pytest.approx(0.5)
-    assert ladder(0.5)[0] == 0.5
-    assert ladder(64.0)[-1] == 64.0
+def test_the_ladder_is_what_was_measured_with_the_recommended_temperature_in_place_of_its_neighbors() -> None:
+    assert ladder(3.0) == (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
+    assert ladder(3.3) == (1.0, 2.0, 3.3, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)  # 3 is a seventh of an octave away
+    assert ladder(0.5)[:2] == (0.5, 1.0)
+    assert ladder(64.0)[-2:] == (40.0, 64.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""The command `tempadvisor verify`: parse, call one public function, render, exit."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tempadvisor.console import AsJson, PlainCommand, show
+from tempadvisor.errors import UsageError
+from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
+from tempadvisor.progress import progress_bar
+
+DEMO_BUDGET = "40"
+app = typer.Typer(
+    name="verify",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command(cls=PlainCommand, epilog="Try: tempadvisor verify --demo")
+@setup_flags
+def verify(
+    *,
+    flags: dict[str, Any],
+    teacher: TeacherArgument = None,
+    data: DataOption = None,
+    model: ModelOption = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Verify the advice for a digits teacher.")] = False,
+    config: ConfigOption = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Trainings at most, 10 if not given; or 600epochs, 30minutes in all."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the tested runs as CSV.")
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE.svg", help="Draw accuracy over temperature, before and after.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the study is kept: a file, or a database's URL.")
+    ] = None,
+    jobs: Annotated[str | None, typer.Option(metavar="N", help="Processes on this machine; 1 if not given.")] = None,
+    join: Annotated[str | None, typer.Option(metavar="STUDY", help="Work on a study that has begun.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Seed of the split; 0 if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has begun.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a better temperature is found.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Confirm the recommended temperature by training a few students."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
+    given = [value for value in (teacher, data, model, config, *flags.values()) if value is not None]
+    if join is not None:
+        _join(join, storage, given or demo)
+        return
+    if demo and given:
+        raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
+    if not demo and (teacher is None or data is None):
+        raise UsageError(
+            "verify needs a teacher, data and a student: 'tempadvisor verify my_teachers:best --data photos/ "
+            "--student resnet20 --optimizer sgd --lr 0.1 --epochs 60 --batch-size 128', "
+            "or 'tempadvisor verify --demo'.",
+            code="nothing_given",
+        )
+    from tempadvisor import verify as verifying
+    from tempadvisor.case import DEMO, Task
+    from tempadvisor.documents import read_setup
+
+    n_jobs, split_seed = _whole(jobs, "--jobs", 1, low=1), _whole(seed, "--seed", 0, low=0)
+    if demo:
+        task = DEMO
+    else:
+        setup = read_setup(None if config is None else Path(config), flags)
+        task = Task(teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed)
+    amount = budget or (DEMO_BUDGET if demo else "10")
+    with _kept(storage, demo=demo) as place:
+        if dry_run:
+            plan = verifying.plan(task, budget=amount, storage=place, jobs=n_jobs)
+            show(plan, as_json, lambda: _rendered().plan(plan, next_command=_again()))
+            return
+        with progress_bar("Training students") as report:
+            found = verifying.verify(
+                task,
+                budget=amount,
+                storage=place,
+                jobs=n_jobs,
+                resume=resume,
+                out=Path(output) if output else None,
+                report=report,
+            )
+    if plot is not None:
+        from tempadvisor.documents import write_text
+        from tempadvisor.pictures import verification_svg
+
+        write_text(Path(plot), verification_svg(found))
+    show(found, as_json, lambda: _rendered().verification(found, output=output, kept=not demo or storage is not None))
+    if strict and found.verdict == "better_found":
+        raise typer.Exit(1)
+
+
+def _join(study: str, storage: str | None, more: object) -> None:
+    from tempadvisor.verify import join
+
+    if storage is None or more:
+        raise UsageError(
+            "--join STUDY must come with --storage URL alone; the study knows all else.", code="contradiction"
+        )
+    with progress_bar("Training students") as report:
+        n = join(study, storage, report)
+    print(f"{n} students trained here.", file=sys.stderr)
+
+
+def _rendered() -> Any:
+    from tempadvisor import render_verify
+
+    return render_verify
+
+
+def _again() -> str:
+    """Return this command without --dry-run."""
+    return shlex.join(["tempadvisor", *(word for word in sys.argv[1:] if word != "--dry-run")])
+
+
+@contextlib.contextmanager
+def _kept(storage: str | None, *, demo: bool) -> Iterator[str | None]:
+    """Yield where the study is kept; a demo's own is not."""
+    if storage is not None or not demo:
+        yield storage
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"journal:///{folder}/demo.journal"
+
+
+def _whole(text: str | None, flag: str, default: int, *, low: int) -> int:
+    if text is None:
+        return default
+    if not text.isdecimal() or int(text) < low or int(text) > 10**9:
+        raise UsageError(f"{flag} must be a whole number of at least {low}. Got {text[:60]!r}.", code="bad_number")
+    return int(text)

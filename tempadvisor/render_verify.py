@@ -1,0 +1,137 @@
+"""How a verification looks in a terminal, as text with colour where stdout is one. Everything here returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tempadvisor.errors import one_line
+from tempadvisor.render import laid_out, loss_formula
+from tempadvisor.verification import Difference, Rung, Verification
+
+if TYPE_CHECKING:
+    from tempadvisor.verify import Plan
+
+COLORS = {
+    "confirmed": "green",
+    "no_detectable_difference": "cyan",
+    "better_found": "yellow",
+    "undecided": "yellow",
+}
+WIDTH = 41  # of the drawing
+
+
+def verification(found: Verification, *, output: str | None, kept: bool) -> str:
+    """Lay out what was found.
+
+    Args:
+        found: the verification.
+        output: the file that the tested runs were written to.
+        kept: whether the study is still there to be looked at.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_row("Test split", Text(_tested(found)))
+    cost = found.cost
+    table.add_row(
+        "Cost",
+        f"{cost.trainings} of {cost.budget} students, {cost.student_epochs:,} epochs, {cost.seconds:,.0f} s",
+    )
+    table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, float(f"{found.temperature:.3g}")))))
+    parts: list[RenderableType] = [
+        Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
+        Text(),
+        table,
+        Text(),
+        _drawing(found.curve, found.recommendation.temperature),
+    ]
+    title = Text(f"Verified: temperature {found.temperature:.3g}")
+    panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[found.verdict], padding=(1, 2))
+    if output:
+        following = f"tempadvisor knowledge add {output}"
+    elif kept and "://" in found.storage and not found.storage.startswith("journal"):
+        following = f"optuna-dashboard {found.storage}"
+    elif kept:
+        following = f"optuna-dashboard {found.storage.removeprefix('journal:///')}"
+    else:
+        following = "tempadvisor verify --help"
+    return laid_out(panel, following)
+
+
+def plan(planned: Plan, *, next_command: str) -> str:
+    """Say what a verification would train at most."""
+    temperatures = ", ".join(f"{t:.3g}" for t in planned.temperatures)
+    return "\n".join(
+        [
+            f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {planned.minutes:.1f} min",
+            f"T={planned.recommended:.3g} is recommended; considered: {temperatures}; T=4 and no KD as references",
+            f"{planned.n_train:,} samples to train on, {planned.n_val:,} to choose by, {planned.n_test:,} to test",
+            f"Study {one_line(planned.study)} in {one_line(planned.storage)}",
+            f"Next: {one_line(next_command)}",
+        ]
+    )
+
+
+def _tested(found: Verification) -> str:
+    each = ", ".join(
+        f"{'no KD' if one.temperature is None else f'T={one.temperature:.3g}'} {100 * one.accuracy:.2f} % (n={one.n})"
+        for one in found.test.accuracy
+    )
+    more = [
+        f"T={found.temperature:.3g} over {what} {_points(difference)}"
+        for what, difference in (
+            (f"T={found.recommendation.temperature:.3g}", found.test.over_recommended),
+            ("no KD", found.test.over_no_kd),
+        )
+        if difference
+    ]
+    return "\n".join([each, *more])
+
+
+def _points(difference: Difference) -> str:
+    told = f"{100 * difference.mean:+.2f} pp"
+    if difference.ci95 is None:
+        return f"{told} (one seed)"
+    low, high = difference.ci95
+    return f"{told} (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def _drawing(curve: tuple[Rung, ...], recommended: float) -> Table:
+    """Draw accuracy over that at the recommended temperature, a line for each temperature."""
+    tried = [rung for rung in curve if rung.n_seeds] or list(curve)
+    low = min(-0.005, *(rung.ci95[0] for rung in tried))
+    high = max(0.005, *(rung.ci95[1] for rung in tried))
+
+    def place(value: float) -> int:
+        return round((WIDTH - 1) * (min(max(value, low), high) - low) / (high - low))
+
+    table = Table(box=None, padding=(0, 1), header_style="bold", show_edge=False)
+    table.add_column("T", justify="right")
+    table.add_column("students", justify="right")
+    table.add_column(f"accuracy over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp")
+    table.add_column("pp", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for rung in curve:
+        cells = [" "] * WIDTH
+        if rung.n_seeds and rung.temperature != recommended:
+            start, end = place(rung.ci95[0]), place(rung.ci95[1])
+            cells[start : end + 1] = "─" * (end + 1 - start)
+        cells[place(0.0)] = "│"
+        cells[place(rung.prior)] = "·"
+        cells[place(rung.mean)] = "●" if rung.n_seeds else "○"
+        span = f"{100 * rung.ci95[0]:+.2f} to {100 * rung.ci95[1]:+.2f}"
+        table.add_row(
+            f"{rung.temperature:.3g}",
+            str(rung.n_seeds),
+            Text("".join(cells), style="" if rung.n_seeds else "dim"),
+            "0" if rung.temperature == recommended else f"{100 * rung.mean:+.2f}",
+            "recommended" if rung.temperature == recommended else span,
+        )
+    table.caption = "● trained, ○ expected only, · expected before any training"
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,219 @@
+"""What verifying a temperature found: the record, and how it is read from a search and from students' test accuracy.
+
+Everything here is arithmetic on trainings that were done; `verify.py` does them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tempadvisor.posterior import Cell
+from tempadvisor.records import LossContract, Recommendation, TrainingSetup
+from tempadvisor.search import MATTERS, Claim, Search, posterior, verdict
+
+Training = tuple[float | None, int]  # temperature, None without KD, and seed
+
+# Two-sided 95 % points of Student's t distribution with 1, 2, ... degrees of freedom.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One student trained: `temperature` is None without KD, `val_accuracy` None where the training failed.
+
+    `test_accuracy` is told at the end, of the temperature to use and of the references; a failed student guesses.
+    """
+
+    temperature: float | None
+    seed: int
+    val_accuracy: float | None
+    seconds: float | None
+    test_accuracy: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A difference of accuracies as fractions with its 95 % interval; None where one seed tells of no spread."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rung:
+    """What is believed of a temperature: accuracy over that at the recommended one, before and after the trainings.
+
+    `prior` and `mean` are expectations, `ci95` is of what the trainings leave; `n_seeds` students were trained at it.
+    """
+
+    temperature: float
+    n_seeds: int
+    prior: float
+    mean: float
+    ci95: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tested:
+    """Mean accuracy on the test split of the `n` students of a temperature, None without KD."""
+
+    temperature: float | None
+    n: int
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Test:
+    """What the test split said, read once: `over_recommended` is of the temperature to use, where it is another."""
+
+    n_test: int
+    accuracy: tuple[Tested, ...]
+    over_recommended: Difference | None
+    over_no_kd: Difference | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the search took: students trained, the epochs of all, and the seconds of their trainings together."""
+
+    trainings: int
+    budget: int
+    student_epochs: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What may be claimed of a recommended temperature, and all that the claim rests on. Keys as in the contract.
+
+    `difference` is the accuracy of `rival` over the recommended temperature on the validation split: of the better
+    one found, else of the most promising other one that was tried. `probability` is that of the verdict; where
+    undecided, that the recommended temperature is within 0.2 points of the best.
+    """
+
+    temperature: float
+    verdict: Claim
+    headline: str
+    probability: float
+    rival: float
+    difference: Difference
+    curve: tuple[Rung, ...]
+    trials: tuple[Trial, ...]
+    cost: Cost
+    test: Test
+    loss_contract: LossContract
+    study: str
+    storage: str
+    recommendation: Recommendation
+    setup: TrainingSetup
+
+
+def read_search(search: Search) -> tuple[dict[str, Any], tuple[Rung, ...]]:
+    """Return the fields of the record that a search decides, and what is believed of each temperature."""
+    believed = posterior(search)
+    found = verdict(search, believed)
+    before = posterior(dataclasses.replace(search, cells={}))
+    low, high = np.quantile(believed.curves.gain, [0.025, 0.975], axis=0)
+    curve = tuple(
+        Rung(
+            temperature=t,
+            n_seeds=search.seeds(t),
+            prior=float(before.curves.expected[i]),
+            mean=float(believed.curves.expected[i]),
+            ci95=(float(low[i]), float(high[i])),
+        )
+        for i, t in enumerate(search.temperatures)
+    )
+    fields = {
+        "temperature": found.temperature,
+        "verdict": found.claim,
+        "headline": _headline(search, found.claim, found.temperature, found.mean, found.ci95, found.probability),
+        "probability": found.probability,
+        "rival": found.rival,
+        "difference": Difference(mean=found.mean, ci95=found.ci95),
+    }
+    return fields, curve
+
+
+def _headline(
+    search: Search, claim: Claim, temperature: float, mean: float, ci95: tuple[float, float], probability: float
+) -> str:
+    before, now = f"T={search.recommended:.3g}", f"T={temperature:.3g}"
+    gained = f"{100 * mean:+.2f} pp, 95 % interval {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f}"
+    if claim == "better_found":
+        return f"Better found: use {now} instead of {before} ({gained})."
+    if claim == "confirmed":
+        return (
+            f"Confirmed: {before} is within {100 * search.tolerance:g} pp of the best "
+            f"(probability {_percent(probability)})."
+        )
+    if claim == "no_detectable_difference":
+        return (
+            f"No detectable difference: keep {before}, which is within {100 * MATTERS:g} pp of the best "
+            f"(probability {_percent(probability)})."
+        )
+    near = f"{before} is within {100 * search.tolerance:g} pp of the best with probability {_percent(probability)}"
+    if temperature == search.recommended:
+        return f"Undecided: keep {before}; {near}, and nothing tried looks better. More budget would tell."
+    return f"Undecided: {now} looks better than {before} ({gained}), which is not proven; {near}."
+
+
+def _percent(probability: float) -> str:
+    """Write a probability so that what is not certain never reads as certain.
+
+    >>> _percent(0.9999), _percent(0.957)
+    ('over 99 %', '96 %')
+    """
+    return "over 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def read_test(accuracy: Mapping[Training, float], temperature: float, recommended: float, n_test: int) -> Test:
+    """Return what the test split says of the temperature to use and of the references.
+
+    Args:
+        accuracy: of each student, by temperature (None without KD) and seed.
+        temperature: the one to use.
+        recommended: the one verified.
+        n_test: size of the test split.
+    """
+    temperatures = sorted({t for t, _ in accuracy}, key=lambda t: t or 0.0)
+    told = [[value for (t, _), value in accuracy.items() if t == one] for one in temperatures]
+    return Test(
+        n_test=n_test,
+        accuracy=tuple(
+            Tested(temperature=t, n=len(values), accuracy=float(np.mean(values)))
+            for t, values in zip(temperatures, told, strict=True)
+        ),
+        over_recommended=None if temperature == recommended else _paired(accuracy, temperature, recommended),
+        over_no_kd=_paired(accuracy, temperature, None),
+    )
+
+
+def _paired(accuracy: Mapping[Training, float], one: float | None, other: float | None) -> Difference | None:
+    """Return the difference on the seeds that both have, with Student's interval; None where they share none."""
+    both = [
+        value - accuracy[other, seed]
+        for (t, seed), value in accuracy.items()
+        if t == one and (other, seed) in accuracy
+    ]
+    if not both:
+        return None
+    mean = float(np.mean(both))
+    if len(both) < 2:
+        return Difference(mean=mean, ci95=None)
+    half = _T95[min(len(both) - 2, len(_T95) - 1)] * float(np.std(both, ddof=1)) / math.sqrt(len(both))
+    return Difference(mean=mean, ci95=(mean - half, mean + half))
+
+
+def cells_of(trials: Sequence[Trial], guess: float) -> dict[Cell, float]:
+    """Return validation accuracy by temperature and seed of students with KD; one that failed guesses."""
+    return {
+        (one.temperature, one.seed): guess if one.val_accuracy is None else one.val_accuracy
+        for one in trials
+        if one.temperature is not None
+    }

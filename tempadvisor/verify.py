@@ -1,0 +1,388 @@
+"""Confirm a recommended temperature by a short search that really trains students.
+
+Which training comes next and what may be claimed is decided in `search.py`, and who does it in `study.py`; here it is
+done. A student is the same whoever trains it, so nothing is lost where one is trained twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from tempadvisor.advise import recommend
+from tempadvisor.belief import knowledge_in_use, respond
+from tempadvisor.case import Case, Task
+from tempadvisor.datasets import cache_folder
+from tempadvisor.errors import InputError, UsageError
+from tempadvisor.evidence import profiles_path, write_profiles
+from tempadvisor.pace import step_seconds
+from tempadvisor.progress import Progress
+from tempadvisor.records import Recommendation, as_dict
+from tempadvisor.response import Response
+from tempadvisor.rules import load_rules
+from tempadvisor.runs import write_runs
+from tempadvisor.search import Search, ladder, posterior, propose, verdict
+from tempadvisor.students import accuracy, forget, student, threads
+from tempadvisor.study import DivergedError, enqueue, load_study, open_study, public, take, trials_of
+from tempadvisor.verification import (
+    Cost,
+    Training,
+    Trial,
+    Verification,
+    cells_of,
+    read_search,
+    read_test,
+)
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+LEAST_BUDGET, MOST_BUDGET = 2, 10_000  # trainings
+REFERENCES = 2  # seeds of students without KD, and at T=4
+PATIENCE = 10  # times the longest training that another machine's is waited for
+LEAST_PATIENCE = 600.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a verification would do at most; `minutes` are extrapolated from a few steps of a student."""
+
+    study: str
+    storage: str
+    recommended: float
+    temperatures: tuple[float, ...]
+    trainings: int
+    epochs: int
+    n_train: int
+    n_val: int
+    n_test: int
+    minutes: float
+
+
+def verify(
+    task: Task,
+    *,
+    budget: str = "10",
+    storage: str | None = None,
+    jobs: int = 1,
+    resume: bool = False,
+    out: Path | None = None,
+    report: Progress | None = None,
+) -> Verification:
+    """Recommend a temperature for a task and confirm or contradict it by training students.
+
+    Args:
+        task: teacher, data, and setup; the temperature is chosen on the validation split.
+        budget: trainings at most, as "10"; or what they may take in all, as "600 epochs" or "30 minutes".
+        storage: where the study is kept: a file, `journal:///FILE`, or the URL of a database that Optuna knows; a
+            journal in the cache folder unless given.
+        jobs: processes on this machine.
+        resume: go on with the study that `storage` has of this task.
+        out: file for the runs that were tested, as `knowledge add` takes them; the teacher's profile goes beside it.
+        report: called with the trainings done, the budget, and what is believed by now.
+
+    Raises:
+        UsageError: the setup cannot be trained, the budget is none, or the study exists and `resume` is off.
+        InputError: data, teacher or storage cannot be had, or a student does not fit the memory.
+    """
+    case, prepared = _prepared(task, budget, storage, jobs)
+    study = open_study(
+        prepared.study,
+        prepared.storage,
+        resume=resume,
+        attributes={
+            "task": task.to_json(),
+            "hash": case.hash,
+            "n_val": case.n_val,
+            "budget": prepared.budget,
+            "recommended": prepared.advice.temperature,
+            "temperatures": prepared.temperatures,
+            "prior": prepared.prior.gain.tolist(),
+            "recommendation": as_dict(prepared.advice),
+        },
+    )
+    with _workers(prepared, jobs), threads(case, jobs):
+        _work(study, case, report)
+    found = _concluded(study, case, prepared)
+    if out is not None:
+        write_runs(out, case.runs(found.trials, study=prepared.study))
+        write_profiles(profiles_path(out), {case.curve.name: case.profile})
+    return found
+
+
+def plan(task: Task, *, budget: str = "10", storage: str | None = None, jobs: int = 1) -> Plan:
+    """Return what `verify` would do with the same arguments; nothing is trained or written."""
+    case, prepared = _prepared(task, budget, storage, jobs)
+    epochs, held = case.curve.setup.epochs or 1, case.curve.bench
+    return Plan(
+        study=prepared.study,
+        storage=public(prepared.storage),
+        recommended=prepared.advice.temperature,
+        temperatures=prepared.temperatures,
+        trainings=prepared.budget,
+        epochs=epochs * prepared.budget,
+        n_train=case.setup.n_train or 0,
+        n_val=held.n_val or 0,
+        n_test=held.n_test or 0,
+        minutes=prepared.budget * _seconds(case) / 60 / jobs,
+    )
+
+
+def join(study: str, storage: str, report: Progress | None = None) -> int:
+    """Work on a study that another process has begun, until nothing is left to train.
+
+    Args:
+        study: its name.
+        storage: where it is kept, as `verify` was told.
+        report: called as by `verify`.
+
+    Returns:
+        How many students were trained here.
+
+    Raises:
+        InputError: there is no such study, or data or teacher are not the same here.
+    """
+    found = load_study(study, storage)
+    task = Task.from_json(found.user_attrs["task"])
+    case = task.case()
+    if case.hash != found.user_attrs["hash"]:
+        raise InputError(
+            f"data, teacher and setup of {study} must be the same here as where it began. They are not. "
+            "Compare the files.",
+            code="other_material",
+        )
+    with threads(case, 1):
+        return _work(found, case, report)
+
+
+class Prepared(NamedTuple):
+    """A verification before its first training."""
+
+    advice: Recommendation
+    prior: Response
+    temperatures: tuple[float, ...]
+    budget: int
+    study: str
+    storage: str
+
+
+def _prepared(task: Task, budget: str, storage: str | None, jobs: int) -> tuple[Case, Prepared]:
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1. Got {jobs}.", code="bad_jobs")
+    amount, unit = read_budget(budget)
+    case = task.case()
+    knowledge = knowledge_in_use(load_rules())
+    advice = recommend(case.profile, case.setup)
+    response = respond(case.profile, case.setup, case.setup.loss_contract(), knowledge)[2]
+    temperatures = ladder(advice.temperature)
+    gain = np.stack([response.at(t) for t in temperatures], axis=1).round(6)
+    trainings = amount
+    if unit == "epochs":
+        trainings = amount / (case.curve.setup.epochs or 1)
+    elif unit == "minutes":
+        trainings = 60 * amount * jobs / _seconds(case)
+    if trainings < LEAST_BUDGET:
+        raise UsageError(
+            f"budget must allow for at least {LEAST_BUDGET} trainings, to compare two temperatures. Got {budget}, "
+            f"which is {trainings:.2g}.",
+            code="bad_budget",
+        )
+    number = int(min(trainings, MOST_BUDGET))
+    name = f"verify-{case.hash}-{advice.temperature:g}-{amount:g}{unit[0]}"
+    where = storage or f"journal:///{cache_folder() / name}.journal"
+    return case, Prepared(advice, Response(np.array(temperatures), gain), temperatures, number, name, where)
+
+
+def read_budget(text: str) -> tuple[float, str]:
+    """Return amount and unit of a budget: trials (trainings), epochs or minutes.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> read_budget("10"), read_budget("600epochs"), read_budget("2.5 minutes")
+    ((10.0, 'trials'), (600.0, 'epochs'), (2.5, 'minutes'))
+    """
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text.strip()[len(number) :].strip() or "trials"
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = math.nan
+    units = [whole for whole in ("trials", "epochs", "minutes") if whole.startswith(unit)]
+    if not math.isfinite(amount) or amount <= 0 or len(units) != 1:
+        raise UsageError(
+            f"budget must be a number of trials, epochs or minutes, such as '10', '600epochs' or '30minutes'. "
+            f"Got {text[:60]!r}.",
+            code="bad_budget",
+        )
+    return amount, units[0]
+
+
+def _seconds(case: Case) -> float:
+    """Extrapolate the seconds of one training from a few steps."""
+    setup, samples = case.curve.setup, case.material.samples
+    steps = (setup.epochs or 1) * max(1, (setup.n_train or 1) // (setup.batch_size or 1))
+    return steps * step_seconds(
+        dataclasses.replace(setup, epochs=1, n_train=None, lr=1e-3, schedule="constant", label_noise=None),
+        tuple(samples.train[0].shape[1:]),
+        samples.n_classes,
+        (4.0,),
+        1,
+    )
+
+
+# The work.
+
+
+def _reserved(budget: int) -> int:
+    """Return how many trainings of a budget are kept for references."""
+    return min(2 * REFERENCES, budget // 5)
+
+
+def _search(study: Study, ended: list[Trial], guess: float) -> Search:
+    """Return the search as it stands after the trainings that ended."""
+    said = study.user_attrs
+    temperatures = tuple(said["temperatures"])
+    return Search(
+        prior=Response(np.array(temperatures), np.array(said["prior"])),
+        recommended=said["recommended"],
+        temperatures=temperatures,
+        n_val=said["n_val"],
+        budget=said["budget"] - _reserved(said["budget"]),
+        cells=cells_of(ended, guess),
+    )
+
+
+def _next(search: Search, ended: list[Trial], pending: frozenset[Training], budget: int) -> Training | None:
+    """Return the next training: the search's, and once that is over the references', as far as the budget goes."""
+    searched = [(t, seed) for t, seed in pending if t is not None]
+    cell = propose(search, searched)
+    if cell is not None or searched:
+        return cell
+    if len(ended) + len(pending) >= budget:
+        return None
+    usual = min(search.temperatures, key=lambda t: abs(math.log2(t / 4)))
+    seeds = range(min(REFERENCES, search.seeds(search.recommended)))
+    wanted: list[Training] = [(t, seed) for t in (None, usual) for seed in seeds]
+    known = {*((one.temperature, one.seed) for one in ended), *pending}
+    return next((one for one in wanted if one not in known), None)
+
+
+def _work(study: Study, case: Case, report: Progress | None) -> int:
+    """Train what is proposed until nothing is, and return how many students this process trained."""
+    said, guess, count, longest = study.user_attrs, 1 / case.material.samples.n_classes, 0, 0.1
+    ends = said["temperatures"][0], said["temperatures"][-1]
+    since = time.monotonic()
+    while True:
+        ended, pending, waiting = trials_of(study)
+        if not waiting:
+            search = _search(study, ended, guess)
+            if report is not None:
+                report(len(ended), said["budget"], _said(search))
+            training = _next(search, ended, pending, said["budget"])
+            if training is None and (
+                not pending or time.monotonic() - since > max(PATIENCE * longest, LEAST_PATIENCE)
+            ):
+                return count
+            if training is None:
+                time.sleep(min(longest, 1.0))
+                continue
+            enqueue(study, training)
+        began = time.monotonic()
+        count += take(study, lambda training: _validated(case, training), ends)
+        since = time.monotonic()
+        longest = max(longest, since - began)
+
+
+def _validated(case: Case, training: Training) -> float:
+    """Train, and return the accuracy on the validation split."""
+    reached = accuracy(student(case, training), *case.material.samples.val)
+    if reached is None:
+        raise DivergedError("diverged: the logits are not finite")
+    return reached
+
+
+def _said(search: Search) -> str:
+    """Say in a few words what is believed by now."""
+    if not search.cells:
+        return f"T={search.recommended:.3g} first"
+    found = verdict(search, posterior(search))
+    low, high = (100 * end for end in found.ci95)
+    return (
+        f"{found.claim.replace('_', ' ')}: T={found.temperature:.3g}; "
+        f"T={found.rival:.3g} is {low:+.2f} to {high:+.2f} pp of T={search.recommended:.3g}"
+    )
+
+
+@contextlib.contextmanager
+def _workers(prepared: Prepared, jobs: int) -> Iterator[None]:
+    """Let `jobs` - 1 more processes join the study; one to a GPU where there are any."""
+    devices = torch.cuda.device_count()
+    words = [sys.executable, "-m", "tempadvisor", "verify", "--join", prepared.study, "--storage", prepared.storage]
+    started = []
+    try:
+        for number in range(1, jobs):
+            where = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+            if devices:
+                where["CUDA_VISIBLE_DEVICES"] = str(number % devices)
+            started.append(subprocess.Popen(words, env={**os.environ, **where}, stdout=subprocess.DEVNULL))
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+# The end.
+
+
+def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
+    """Read the search, and once the test split."""
+    ended = trials_of(study)[0]
+    search = _search(study, ended, 1 / case.material.samples.n_classes)
+    fields, curve = read_search(search)
+    tested = _tested(study, case, ended, {fields["temperature"], search.recommended, 4.0, None})
+    ended = [dataclasses.replace(one, test_accuracy=tested.get((one.temperature, one.seed))) for one in ended]
+    return Verification(
+        **fields,
+        curve=curve,
+        trials=tuple(sorted(ended, key=lambda one: (one.temperature or 0.0, one.seed))),
+        cost=Cost(
+            trainings=len(ended),
+            budget=study.user_attrs["budget"],
+            student_epochs=len(ended) * (case.curve.setup.epochs or 1),
+            seconds=round(sum(one.seconds or 0.0 for one in ended), 2),
+        ),
+        test=read_test(tested, fields["temperature"], search.recommended, len(case.material.samples.test[1])),
+        loss_contract=case.setup.loss_contract(),
+        study=prepared.study,
+        storage=public(prepared.storage),
+        recommendation=prepared.advice,
+        setup=case.setup,
+    )
+
+
+def _tested(
+    study: Study, case: Case, ended: list[Trial], temperatures: Collection[float | None]
+) -> dict[Training, float]:
+    """Return test accuracies at `temperatures`, read once and kept in the study; students are forgotten then."""
+    if "test" not in study.user_attrs:
+        guess = 1 / case.material.samples.n_classes
+        wanted = [one for one in ended if one.temperature in temperatures]
+        read = [accuracy(student(case, (one.temperature, one.seed)), *case.material.samples.test) for one in wanted]
+        told = [[one.temperature, one.seed, guess if a is None else a] for one, a in zip(wanted, read, strict=True)]
+        study.set_user_attr("test", told)
+        for one in ended:
+            forget(case, (one.temperature, one.seed))
+    return {(t, int(seed)): float(value) for t, seed, value in study.user_attrs["test"]}
