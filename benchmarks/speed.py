@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -209,7 +210,10 @@ NEAR = (
 
 
 def startup(folder: Path) -> Iterator[Row]:
-    """Compare `recommend` on a saved profile with a bare `import numpy`, whole processes taken in turns."""
+    """Compare `recommend` on a saved profile with a bare `import numpy`, whole processes taken in turns.
+
+    Python keeps bytecode, as it does unless told otherwise and as an installed package has it.
+    """
     from tempadvisor.documents import save_profile
     from tempadvisor.teachers import demo_profile
 
@@ -228,11 +232,13 @@ def startup(folder: Path) -> Iterator[Row]:
         "recommend on a saved profile, panel": recommend,
         "recommend on a saved profile, --json": [*recommend, "--json"],
     }
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    surroundings["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     best = dict.fromkeys(commands, math.inf)
     for _ in range(20):
         for name, words in commands.items():
             began = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=surroundings)
             best[name] = min(best[name], time.perf_counter() - began)
     bare = best.pop("numpy")
     for name, seconds in best.items():
