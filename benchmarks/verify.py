@@ -1,10 +1,12 @@
 """Replay `verify` on stored paired runs, against what else the same trainings could buy.
 
-    python benchmarks/verify.py [--setups tuning|report] [--truth validation|test] [--prior rules|blend] [FILE ...]
+    python benchmarks/verify.py [--setups tuning|report|all] [--truth validation|test] [--prior learned|rules] [FILE ...]
 
 A search sees validation accuracy on half of a curve's 20 seeds; the truth is the other half's accuracy, both ways
-round. A replay is exact: the student of a temperature and a seed is the same whoever asks for it. Constants were
-tuned on the half of the setups that the hash of the curve's name picks; the other half was scored once they stood.
+round. A replay is exact: the student of a temperature and a seed is the same whoever asks for it. The prior is the
+shipped kind of model, fitted without the curve's source, or the rules. Constants were tuned on the half of the setups
+that the hash of the curve's name picks; the other half was scored once they stood. `--setups all` is for files that
+nothing was tuned on, such as `fresh.csv`.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from tempadvisor.belief import TEMPERATURES as FINE
 from tempadvisor.belief import rules_response
 from tempadvisor.calibration import at, blend
 from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, read_curves, regrets
-from tempadvisor.learned import ANSWERS, fill
+from tempadvisor.fitting import shipped_curves
+from tempadvisor.learned import ANSWERS, fill, load
 from tempadvisor.regressor import FITS, lessons, row_of
+from tempadvisor.resources import shipped_model_path
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rules import load_rules
 from tempadvisor.search import MATTERS, Claim, Search, Verdict, propose, verdict
@@ -35,7 +39,6 @@ Array = npt.NDArray[np.float64]
 RUNS = Path(__file__).resolve().parent.parent / "knowledge" / "runs"
 BUDGETS = (3, 10, 30)  # a tenth, a third and the whole of a grid of 10 temperatures and 3 seeds
 SHORT_GRID = (1.0, 4.0, 16.0)
-LEARNED = ("nearest", 0.3)
 SEEDS = 20
 CLAIMS: tuple[Claim, ...] = ("confirmed", "no_detectable_difference", "better_found")
 DRAWS = 1000
@@ -76,18 +79,17 @@ def number(curve: Curve) -> int:
     return int(hashlib.sha256(str(curve.run.curve).encode()).hexdigest()[:12], 16)
 
 
-def setups(curves: Sequence[Curve], reported: bool, test: bool, learned: bool) -> Iterator[Setup]:
-    """Give both halves of the seeds of every curve of the wanted half of the setups."""
+def setups(curves: Sequence[Curve], corpus: Sequence[Curve], test: bool, learned: bool) -> Iterator[Setup]:
+    """Give both halves of the seeds of every curve; what is learned, is learned from the other sources of `corpus`."""
     book = load_rules()
     sources = {str(curve.run.source) for curve in curves} if learned else set()
-    taught = {source: lesson([curve for curve in curves if curve.run.source != source]) for source in sources}
+    share = load(shipped_model_path()).share
+    taught = {source: lesson([curve for curve in corpus if curve.run.source != source]) for source in sources}
     for curve in curves:
-        if number(curve) % 2 != reported:
-            continue
         contract = curve.run.setup.loss_contract()
         prior = rules_response(curve.profile, curve.run.setup, contract, book)
         if learned:
-            prior = blend(prior, taught[str(curve.run.source)](curve), 0.5)
+            prior = blend(prior, taught[str(curve.run.source)](curve), share)
         rng = np.random.default_rng(number(curve))
         order = rng.permutation(SEEDS)
         for seeds, others in ((order[:10], order[10:]), (order[10:], order[:10])):
@@ -96,10 +98,10 @@ def setups(curves: Sequence[Curve], reported: bool, test: bool, learned: bool) -
 
 
 def lesson(rest: Sequence[Curve]) -> Callable[[Curve], Response]:
-    """Return what a model fitted to other sources believes of a curve."""
-    learned = lessons(rest)
-    model = FITS[LEARNED[0]](learned, LEARNED[1])
-    return lambda curve: at(FINE, ANSWERS[LEARNED[0]](model, fill(row_of(curve), learned.features)))
+    """Return what a model of the shipped kind, fitted to other sources, believes of a curve."""
+    shipped, learned = load(shipped_model_path()), lessons(rest)
+    model = FITS[shipped.kind](learned, shipped.setting)
+    return lambda curve: at(FINE, ANSWERS[shipped.kind](model, fill(row_of(curve), learned.features)))
 
 
 # What a number of trainings buys.
@@ -280,14 +282,19 @@ def main() -> int:
     """Replay and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--setups", choices=("tuning", "report"), default="report")
+    parser.add_argument("--setups", choices=("tuning", "report", "all"), default="report")
     parser.add_argument("--truth", choices=("validation", "test"), default="test")
-    parser.add_argument("--prior", choices=("rules", "blend"), default="rules")
+    parser.add_argument("--prior", choices=("rules", "learned"), default="learned")
     chosen = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     files = chosen.files or sorted(p for p in RUNS.glob("*.csv") if not p.name.startswith("frozen"))
-    curves = [curve for curve in read_curves(files)[0] if len(curve.accuracy) == SEEDS]
-    found = list(setups(curves, chosen.setups == "report", chosen.truth == "test", chosen.prior == "blend"))
+    wanted = {"tuning": (0,), "report": (1,), "all": (0, 1)}[chosen.setups]
+    curves = [
+        curve
+        for curve in read_curves(files)[0]
+        if curve.profile and len(curve.accuracy) == SEEDS and number(curve) % 2 in wanted
+    ]
+    found = list(setups(curves, shipped_curves(), chosen.truth == "test", chosen.prior == "learned"))
     print(f"{len(found) // 2} setups of {len({one.source for one in found})} sources, both halves of their seeds")
     for rows in (regret_rows, claim_rows, planted_rows):
         print("\n".join(["", *rows(found)]), flush=True)
