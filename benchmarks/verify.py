@@ -1,6 +1,7 @@
 """Replay `verify` on stored paired runs, against what else the same trainings could buy.
 
-    python benchmarks/verify.py [--setups tuning|report|all] [--truth validation|test] [--prior learned|rules] [FILE ...]
+    python benchmarks/verify.py [--setups tuning|report|all] [--truth validation|test] [--prior learned|rules]
+                                [FILE ...]
 
 A search sees validation accuracy on half of a curve's 20 seeds; the truth is the other half's accuracy, both ways
 round. A replay is exact: the student of a temperature and a seed is the same whoever asks for it. The prior is the
@@ -80,7 +81,7 @@ def number(curve: Curve) -> int:
 
 
 def setups(curves: Sequence[Curve], corpus: Sequence[Curve], test: bool, learned: bool) -> Iterator[Setup]:
-    """Give both halves of the seeds of every curve; what is learned, is learned from the other sources of `corpus`."""
+    """Give both halves of the seeds of every curve; what is learned, comes from the other sources of `corpus`."""
     book = load_rules()
     sources = {str(curve.run.source) for curve in curves} if learned else set()
     share = load(shipped_model_path()).share
