@@ -15,18 +15,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
-from tempadvisor.holdings import own_runs, shipped_cells, shipped_profiles
+from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_profiles
 from tempadvisor.location import place_of
 from tempadvisor.rows import (
     COLUMNS,
     SHARED,
     Maker,
     Name,
-    copies,
-    may_be_renamed,
     measured,
     results,
-    results_in,
     shared,
 )
 from tempadvisor.runs import Key, Run
@@ -124,7 +121,7 @@ def coverage(url: str | None = None) -> Coverage:
         KnowledgeError: the user's database cannot be read.
     """
     runs, profiles = own_runs(url)
-    own, shipped, make = _curves(runs), _shipped(), Maker()
+    own, shipped, make = _curves(runs), shipped_cells(), Maker()
     keys = [
         {
             curve: {(int(row["seed"]), float(row["temperature"] or 0)) for row in rows}
@@ -179,7 +176,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
     below = {}
     twins: dict[Key, Run] = {}
-    shipped = _shipped() if own else {}
+    shipped = shipped_cells() if own else {}
     for key, rows in shipped.items():
         if key in own:
             twins |= {run.key: run for run in map(make, rows)}
@@ -189,17 +186,12 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
         found += [Finding(kind, code, ids, *key, text) for kind, code, text in (*_mixed(runs), *_implausible(runs))]
-    by_result = copies(
-        {key: results_in(rows) for key, rows in shipped.items()}, {key: results(runs) for key, runs in own.items()}
-    )
-    copied = set()
-    for key, (other, n) in by_result.items():
-        if may_be_renamed(own[key][0], make(shipped[other][0]) if other in shipped else own[other][0]):
-            copied.add(key)
-            ids = tuple(sorted({origin[run.key] for run in own[key]}))
-            name = f"curve {other[1]} of suite {other[0]}"
-            text = f"{n} of its {len(results(own[key]))} runs with KD are those of {name}, renamed."
-            found.append(Finding("duplicate", "renamed", ids, *key, text))
+    copied = renamed(shipped, own)
+    for key, (other, n) in copied.items():
+        ids = tuple(sorted({origin[run.key] for run in own[key]}))
+        name = f"curve {other[1]} of suite {other[0]}"
+        text = f"{n} of its {len(results(own[key]))} runs with KD are those of {name}, renamed; fit leaves it out."
+        found.append(Finding("duplicate", "renamed", ids, *key, text))
     alike: dict[Any, list[tuple[bool, Name, list[Run]]]] = defaultdict(list)
     for is_own, curves in ((False, below), (True, own)):
         for key, runs in curves.items():
@@ -207,7 +199,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for group in alike.values():
         for (_, old_key, old), (is_own, key, every) in itertools.combinations(group, 2):
             new = [run for run in every if run.key not in twins] if old_key == key else every
-            if is_own and new and not copied & {key, old_key}:
+            if is_own and new and not copied.keys() & {key, old_key}:
                 ids = tuple(sorted({origin[run.key] for run in new}))
                 name = f"curve {old_key[1]} of suite {old_key[0]}"
                 found += [Finding(kind, code, ids, *key, text) for kind, code, text in _against(old, new, name)]
@@ -219,14 +211,6 @@ def _curves(runs: Iterable[Run]) -> Curves:
     for run in runs:
         curves[run.suite, run.curve].append(run)
     return dict(curves)
-
-
-def _shipped() -> dict[Name, list[dict[str, str]]]:
-    """Return the rows of the shipped corpus by curve, as cells: few of them have to become runs."""
-    curves: dict[Name, list[dict[str, str]]] = defaultdict(list)
-    for row in shipped_cells():
-        curves[row["suite"], row["curve"]].append(row)
-    return curves
 
 
 def _is_complete(cells: Iterable[tuple[int, float]]) -> bool:

@@ -186,8 +186,8 @@ def fit(
 ) -> None:
     """Learn from your own runs too, and use the new model unless it advises worse on setups never seen.
 
-    Counts the measured setups for and against each rule, too; recommend --explain shows them. Takes ten minutes or
-    more: all advice is scored on setups never seen, once without your runs and once with them.
+    Counts the measured setups for and against each rule, too; recommend --explain shows them. Takes minutes:
+    all advice is scored on setups never seen, once with your runs and, the first time, once without them.
     """
     from tempadvisor import render_knowledge as render
     from tempadvisor.fitting import refit

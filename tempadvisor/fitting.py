@@ -22,13 +22,13 @@ from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.documents import write_text
 from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
-from tempadvisor.holdings import own_runs, shipped_paths, shipped_runs
+from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_paths, shipped_runs
 from tempadvisor.learned import Learned, load, save
 from tempadvisor.records import Standing
 from tempadvisor.regressor import FITS, lessons
 from tempadvisor.resources import model_path, previous_path, standing_path
 from tempadvisor.rivals import macro, score
-from tempadvisor.rows import shared
+from tempadvisor.rows import Name, shared
 from tempadvisor.rules import load_rules
 from tempadvisor.runs import Run
 from tempadvisor.standing import save_standings, tally
@@ -85,14 +85,19 @@ def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
     """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs.
 
     Own seeds of a shipped curve, with its name and its setup, make an own curve together with the shipped seeds: it
-    stands for the shipped one, see `together`.
+    stands for the shipped one, see `together`. Renamed copies are left out: held out under one name, they would be
+    learned from under the other.
     """
     shipped = shipped_curves()
     runs, profiles = own_runs(url)
-    names = set(map(_name, runs))
-    below = [run for run in shipped_runs({suite for suite, _ in names}) if _name(run) in names]
+    mine: dict[Name, list[Run]] = {}
+    for run in runs:
+        mine.setdefault(_name(run), []).append(run)
+    copied = renamed(shipped_cells(), mine) if mine else {}
+    mine = {name: found for name, found in mine.items() if name not in copied}
+    below = [run for run in shipped_runs({suite for suite, _ in mine}) if _name(run) in mine]
     setups = {_name(run): shared(run) for run in below}
-    fitting = [run for run in runs if setups.get(_name(run), shared(run)) == shared(run)]
+    fitting = [run for name, found in mine.items() for run in found if setups.get(name, shared(run)) == shared(run)]
     profiles |= {str(curve.run.curve): curve.profile for curve in shipped if curve.profile}
     own, _ = curves_of([*fitting, *below], profiles)
     n_seeds = {_name(curve.run): len(curve.accuracy) for curve in shipped}
@@ -106,7 +111,7 @@ def together(shipped: Sequence[Curve], own: Sequence[Curve]) -> list[Curve]:
     return list({_name(curve.run): curve for curve in (*shipped, *own)}.values())
 
 
-def _name(run: Run) -> tuple[str | None, str | None]:
+def _name(run: Run) -> Name:
     return run.suite, run.curve
 
 
@@ -127,8 +132,8 @@ def refit(
     if not own and not force:
         raise UsageError(
             "fit needs complete curves of your own, with their teachers' profiles: all ten temperatures and no KD "
-            "with at least four seeds, as bench writes them, or further seeds of shipped ones. Got none. "
-            "Add some: tempadvisor knowledge add runs.csv.",
+            "with at least four seeds, as bench writes them, or further seeds of shipped ones. Got none: "
+            "see knowledge stats and check. Add some: tempadvisor knowledge add runs.csv.",
             code="no_own_curves",
         )
     comparison = None if force else compare(shipped, own, progress)

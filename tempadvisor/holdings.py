@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from tempadvisor.location import place_of
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import knowledge_path
-from tempadvisor.rows import COLUMNS, values_of
+from tempadvisor.rows import COLUMNS, Maker, Name, copies, may_be_renamed, results, results_in, values_of
 from tempadvisor.runs import SCHEMA, Run, read_runs, to_row
 
 if TYPE_CHECKING:
@@ -45,12 +46,34 @@ def shipped_runs(suites: Iterable[str | None] | None = None) -> tuple[Run, ...]:
     return tuple(run for path in shipped_paths() if wanted is None or path.stem in wanted for run in read_runs(path))
 
 
-def shipped_cells() -> Iterator[dict[str, str]]:
-    """Return the rows of the shipped corpus by column as they stand in it, many times faster than as runs."""
+def shipped_cells() -> dict[Name, list[dict[str, str]]]:
+    """Return the rows of the shipped corpus by curve, as they stand in it: many times faster than as runs."""
+    curves: dict[Name, list[dict[str, str]]] = defaultdict(list)
     for path in shipped_paths():
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = csv.reader(file)
-        yield from (dict(zip(header, cells, strict=True)) for cells in lines)
+        for cells in lines:
+            row = dict(zip(header, cells, strict=True))
+            curves[row["suite"], row["curve"]].append(row)
+    return curves
+
+
+def renamed(
+    shipped: Mapping[Name, Sequence[Mapping[str, str]]], own: Mapping[Name, Sequence[Run]]
+) -> dict[Name, tuple[Name, int]]:
+    """Return the own curves that are another, shipped or own, renamed: with its name and how many runs they share.
+
+    Results tell, see `rows.copies`; what is known of both setups must agree.
+    """
+    make = Maker()
+    found = copies(
+        {key: results_in(rows) for key, rows in shipped.items()}, {key: results(runs) for key, runs in own.items()}
+    )
+    return {
+        key: (other, n)
+        for key, (other, n) in found.items()
+        if may_be_renamed(own[key][0], make(shipped[other][0]) if other in shipped else own[other][0])
+    }
 
 
 def shipped_profiles() -> dict[str, TeacherProfile]:

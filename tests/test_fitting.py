@@ -71,12 +71,12 @@ def runs(first_seed, n_seeds, **other):
     ]
 
 
-def known(tmp_path, monkeypatch, own):
+def known(tmp_path, monkeypatch, own, profiles=None):
     """What there is to learn from, beside a shipped curve of four seeds."""
     write_runs(tmp_path / "mine.csv", runs(0, 4))
     write_profiles(tmp_path / "mine.teachers.jsonl", {"c": demo_profile()})
     monkeypatch.setattr(holdings, "knowledge_path", lambda _: tmp_path)
-    monkeypatch.setattr(fitting, "own_runs", lambda _: (tuple(own), {}))
+    monkeypatch.setattr(fitting, "own_runs", lambda _: (tuple(own), dict(profiles or {})))
     return known_curves()
 
 
@@ -93,6 +93,13 @@ def test_own_seeds_of_a_shipped_curve_join_it_and_stand_in_its_place(tmp_path, m
 def test_own_runs_that_are_shipped_or_of_another_setup_or_half_a_seed_join_no_curve(tmp_path, monkeypatch):
     another = runs(6, 4, setup=TrainingSetup(kd_weight=0.5, t_squared=True, epochs=3))
     assert known(tmp_path, monkeypatch, [*runs(2, 2), *another, *runs(4, 1)[:5]])[1] == []
+
+
+def test_renamed_copies_are_not_learned_from(tmp_path, monkeypatch):
+    copied = runs(0, 4, suite="own", curve="d", source="maps")
+    fresh = [dataclasses.replace(run, curve="e", test_accuracy=0.4) for run in copied]
+    own = known(tmp_path, monkeypatch, [*copied, *fresh], {"d": demo_profile(), "e": demo_profile()})[1]
+    assert [curve.run.curve for curve in own] == ["e"]
 
 
 def test_new_seeds_are_compared_by_the_accuracies_that_were_measured_before(monkeypatch):

@@ -603,7 +603,10 @@ class TestCheck:
         renamed = some(3, curve="z", suite="y", source="maps", dataset="maps", teacher="t", setup=bare)
         assert self.kinds(renamed) == ["duplicate"]
         assert (findings()[0].suite, findings()[0].curve) == ("y", "z")
-        assert findings()[0].text == "6 of its 9 runs with KD are those of curve c of suite mine, renamed."
+        assert (
+            findings()[0].text
+            == "6 of its 9 runs with KD are those of curve c of suite mine, renamed; fit leaves it out."
+        )
 
     def test_other_runs_that_agree_in_some_results_are_no_copies(self, no_corpus: Path) -> None:
         write_runs(no_corpus / "mine.csv", [*some(), *some(curve="d", val_accuracy=1.0, test_accuracy=1.0)])
