@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tempadvisor.errors import UsageError
+from tempadvisor.errors import KnowledgeError, UsageError
 from tempadvisor.features import features, vector
 from tempadvisor.records import LossContract, TeacherProfile, TrainingSetup
 from tempadvisor.resources import model_path, previous_path, shipped_model_path
@@ -47,20 +47,24 @@ def knowledge_in_use(book: RuleBook, version: str | None = None) -> Knowledge:
         version: of the knowledge wanted, if it is pinned; any model that lies here will do then.
 
     Raises:
-        UsageError: nothing here has that version.
-        KnowledgeError: a model is damaged or of another version of tempadvisor.
+        UsageError: nothing here that can be read has that version.
+        KnowledgeError: no version is pinned, and the model in use is damaged or of another version of tempadvisor.
     """
     there = [path for path in (model_path(), shipped_model_path(), previous_path()) if path.exists()]
     if version is None:
         return Knowledge(book, _load(there[0]) if there and there[0] != previous_path() else None)
-    known = []
-    for path in (None, *there):  # one by one, so that a damaged model does not stand before the rules
-        known.append(Knowledge(book, _load(path) if path else None))
+    known, damaged = [], ""
+    for path in (None, *there):
+        try:
+            known.append(Knowledge(book, _load(path) if path else None))
+        except KnowledgeError as error:
+            damaged += f" {error}"
+            continue
         if known[-1].version == version:
             return known[-1]
     here = ", ".join(one.version for one in known)
     raise UsageError(
-        f"--knowledge-version must be one that lies here: {here}. Got {version[:100]!r}.",
+        f"--knowledge-version must be one that lies here: {here}. Got {version[:100]!r}.{damaged}",
         code="unknown_version",
     )
 

@@ -267,6 +267,18 @@ def test_a_damaged_model_in_use_is_one_line_and_the_rules_can_be_asked_for():
     assert version() == before
 
 
+def test_a_pinned_version_is_found_behind_a_damaged_model_and_not_found_says_what_is_damaged():
+    before = version()
+    use(a_model(curves()))
+    use(dataclasses.replace(a_model(curves()), version="def"))
+    model_path().write_bytes(b"damaged")
+    assert version(knowledge_version=f"{before}-abc") == f"{before}-abc"
+    with pytest.raises(
+        UsageError, match=rf"lies here: {before}, {before}-abc\. Got 'x'\. .*model\.npz must be a model"
+    ):
+        version(knowledge_version="x")
+
+
 def test_fit_without_runs_of_ones_own_says_what_it_needs():
     with pytest.raises(UsageError, match=r"fit needs complete curves of your own.*knowledge add runs.csv"):
         refit()
