@@ -28,7 +28,7 @@ from tempadvisor.calibration import (
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
-from tempadvisor.learned import ANSWERS, distances, fade, fill
+from tempadvisor.learned import ANSWERS, Lessons, distances, fade, fill
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rivals import Case, Score, macro, rivals, score
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the regressor in the blend with the rules
 WITHIN = 0.98  # share of the setups whose nearest one of another source lies within the model's reach
+RUINED = 0.03  # of accuracy: a temperature that loses more ruins a training, and counts as this where models compete
 DRAWS = 2000
 
 
@@ -141,9 +142,9 @@ def evaluate(
             rest = [rest[i] for i in sorted(drawn)]
         choice = choose(rest, by)
         choices[name] = choice
-        known = np.stack([case.row for case in rest])
+        learned, known = lessons([case.curve for case in rest]), np.stack([case.row for case in rest])
         for candidate in CANDIDATES:
-            responses = _answers(rest, [cases[i] for i in held], candidate)
+            responses = _answers(learned, [cases[i] for i in held], candidate)
             single[candidate][held] = [response.best for response in responses]
             if candidate == (choice.kind, choice.setting):
                 for i, response in zip(held, responses, strict=True):
@@ -168,22 +169,28 @@ def evaluate(
 
 
 def choose(cases: Sequence[Case], by: str = "source") -> Choice:
-    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds."""
+    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds.
+
+    A loss counts as 3 points at most here, so that a few ruined trainings do not choose.
+    """
     folds = _folds(cases, by, 5)
     sources = [case.source for case in cases]
     reach = _reach(cases)
+    taught = {
+        name: lessons([case.curve for case, fold in zip(cases, folds, strict=True) if fold != name])
+        for name in sorted(set(folds))
+    }
     best: tuple[float, Choice] | None = None
     for candidate in CANDIDATES:
         learned: list[Response] = [cases[0].rules] * len(cases)
-        for name in sorted(set(folds)):
+        for name, without in taught.items():
             held = [i for i, fold in enumerate(folds) if fold == name]
-            rest = [case for case, fold in zip(cases, folds, strict=True) if fold != name]
-            for i, response in zip(held, _answers(rest, [cases[i] for i in held], candidate), strict=True):
+            for i, response in zip(held, _answers(without, [cases[i] for i in held], candidate), strict=True):
                 learned[i] = response
         for share in SHARES if candidate == CANDIDATES[0] else SHARES[1:]:
             answers = [blend(case.rules, one, share) for case, one in zip(cases, learned, strict=True)]
             lost = np.array([c.loses(a.best, validation=True) for c, a in zip(cases, answers, strict=True)])
-            regret = macro(lost, sources)
+            regret = macro(np.minimum(lost, RUINED), sources)
             if best is None or regret < best[0]:
                 best = regret, Choice(*candidate, share, calibrate(cases, answers), reach)
     assert best is not None
@@ -198,9 +205,8 @@ def _reach(cases: Sequence[Case]) -> float:
     return float(np.quantile(nearest, WITHIN)) if nearest else math.inf
 
 
-def _answers(rest: Sequence[Case], held: Sequence[Case], candidate: tuple[str, float]) -> list[Response]:
+def _answers(learned: Lessons, held: Sequence[Case], candidate: tuple[str, float]) -> list[Response]:
     kind, setting = candidate
-    learned = lessons([case.curve for case in rest])
     model = FITS[kind](learned, setting)
     return [at(FINE, ANSWERS[kind](model, fill(case.row, learned.features))) for case in held]
 

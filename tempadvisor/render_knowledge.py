@@ -120,12 +120,13 @@ def findings(found: Sequence[Finding]) -> str:
 
 def summary(found: Summary) -> str:
     """Lay out an evaluation: regrets in points of accuracy, least first."""
-    head = ("method", "mean", "90 % interval", "median", "100 steps", "within 0.2", "within 0.5", "cost")
+    head = ("method", "mean", "90 % interval", "cut at 3", "median", "100 steps", "within 0.2", "within 0.5", "cost")
     rows = [
         (
             line.method,
             f"{100 * line.regret:.2f}",
             f"{100 * line.low:.2f} to {100 * line.high:.2f}",
+            f"{100 * line.cut_regret:.2f}",
             f"{100 * line.median:.2f}",
             "" if line.long_regret is None else f"{100 * line.long_regret:.2f}",
             f"{line.within_02:.0%}",
