@@ -6,39 +6,33 @@ nothing here knows of temperatures or of a search.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tempadvisor import datasets, models
+from tempadvisor import datasets
+from tempadvisor.answers import answers
 from tempadvisor.datasets import Data, Split
 from tempadvisor.errors import InputError, UsageError
-from tempadvisor.logits import open_logits
 from tempadvisor.material import (
     Facts,
     Material,
     Samples,
     augmented,
-    cached,
     device,
-    forward,
     material_of,
     moved,
     student_of,
 )
-from tempadvisor.models import tensor_hash, weights_hash
+from tempadvisor.models import tensor_hash
 from tempadvisor.profiling import profile
 from tempadvisor.records import TeacherProfile, TrainingSetup, as_dict
 from tempadvisor.runs import Run
 from tempadvisor.suites import Bench, Curve, Teacher
-from tempadvisor.teachers import LOGITS_SUFFIXES
 from tempadvisor.verification import Trial
 
 NEEDED = ("student", "optimizer", "lr", "epochs", "batch_size")
@@ -48,24 +42,23 @@ VIEWS, MOST_BYTES = 8, 2 * 10**9  # of augmented views
 
 
 class Case(NamedTuple):
-    """What is verified: `setup` is the one asked about, completed by what data and models tell."""
+    """What is verified: `setup` is the one asked about, completed by what data and models tell.
+
+    `hash` is of setup, samples and the teacher's weights, the same on every machine; `key` is of all that decides how
+    a student comes out here, the teacher's logits included.
+    """
 
     curve: Curve
     material: Material
     profile: TeacherProfile
     setup: TrainingSetup
+    hash: str
+    key: str
 
     @property
     def n_val(self) -> int:
         """Number of validation samples."""
         return len(self.material.samples.val[1])
-
-    @property
-    def hash(self) -> str:
-        """A checksum of all that decides how a student of this case comes out."""
-        samples, _, facts = self.material
-        told = torch.tensor(list(f"{self.curve.setup}{self.curve.bench}{facts.hash}".encode()))
-        return tensor_hash(*(part.cpu() for part in (*samples.train, *samples.val)), told)
 
     def runs(self, trials: Sequence[Trial], study: str) -> list[Run]:
         """Return the trials that were tested as rows of runs, and those that failed."""
@@ -172,24 +165,7 @@ def case_of(task: Task) -> Case:
     )
     count = 1 if kind == "none" else max(1, min(VIEWS, MOST_BYTES // (train[0].numel() * 4)))
     views = augmented(*train, loaded.n_classes, kind, count, moves=loaded.moves, seed=seed + 1000)
-    if Path(teacher).suffix in LOGITS_SUFFIXES and model is None:
-        if kind != "none":
-            raise UsageError(
-                f"augmentation must be none with stored logits, which hold no augmented views. Got {kind}. "
-                "Name the teacher's model instead.",
-                code="contradiction",
-            )
-        logits, facts = _stored(Path(teacher), loaded, own)
-    else:
-        module = _live(teacher, model, loaded)
-        with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no result
-            logits = _shown(module, views.images, teacher)
-        facts = Facts(weights_hash(module), 0.0, 0.0, sum(p.numel() for p in module.parameters()))
-    if logits.shape[2] != loaded.n_classes:
-        raise InputError(
-            f"teacher must have the {loaded.n_classes} classes of {data}. Got {logits.shape[2]} ({teacher[:100]}).",
-            code="other_classes",
-        )
+    logits, teacher_hash, n_params = answers(teacher, model, loaded, own.train, views.images, kind)
     views = dataclasses.replace(views, teacher_logits=logits)
     measured = profile(
         logits.flatten(0, 1).numpy(),
@@ -212,7 +188,7 @@ def case_of(task: Task) -> Case:
         setup=setup,
         teacher=Teacher(name=teacher[:100], model=model or teacher[:100], epochs=0),
     )
-    return _complete(curve, Material(samples, views, facts), measured)
+    return _complete(curve, Material(samples, views, Facts(teacher_hash, 0.0, 0.0, n_params)), measured)
 
 
 def _declared(curve: Curve) -> Case:
@@ -271,11 +247,34 @@ def _demo() -> Curve:
 
 def _complete(curve: Curve, material: Material, measured: TeacherProfile) -> Case:
     """Count parameters, so that the advice knows the models' sizes, and bring the material to the device."""
-    student = student_of(curve, material.samples, seed=0)
-    n_student = sum(p.numel() for p in student.parameters())
-    n_teacher = curve.setup.teacher_params or material.facts.n_params or None
-    setup = dataclasses.replace(curve.setup, student_params=n_student, teacher_params=n_teacher)
-    return Case(dataclasses.replace(curve, setup=setup), moved(material, device()), measured, setup)
+    samples, views, facts = material
+    assert views.teacher_logits is not None
+    student = student_of(curve, samples, seed=0)
+    _check(student, samples.train[0], curve.setup)
+    setup = dataclasses.replace(
+        curve.setup,
+        student_params=sum(p.numel() for p in student.parameters()),
+        teacher_params=curve.setup.teacher_params or facts.n_params or None,
+    )
+    curve = dataclasses.replace(curve, setup=setup)
+    said = torch.tensor(list(f"{setup}{curve.bench}{facts.hash}".encode()))
+    known = tensor_hash(*samples.train, *samples.val, said)
+    key = f"{known}-{tensor_hash(views.teacher_logits)}"
+    return Case(curve, moved(material, device()), measured, setup, known, key)
+
+
+def _check(student: nn.Module, images: Tensor, setup: TrainingSetup) -> None:
+    """See that a student can be trained on such images."""
+    few = images[: min(2, setup.batch_size or 2)].to(device())
+    try:
+        with torch.random.fork_rng(devices=[]):
+            student.train()(few)
+    except Exception as error:  # whatever a model of timm asks of its inputs
+        raise InputError(
+            f"student must take batches of {setup.batch_size} images {tuple(images.shape[1:])}. "
+            f"{setup.student} raised {type(error).__name__}: {str(error)[:160]} Name another, or an --image-size.",
+            code="misfit",
+        ) from None
 
 
 def _trainable(setup: TrainingSetup) -> TrainingSetup:
@@ -324,65 +323,10 @@ def _split(loaded: Data, n_train: int | None, seed: int) -> Split:
     n_test = len(loaded.labels) - pool or min(pool // HELD_SHARE, MOST_HELD)
     rest = pool if loaded.test_start else pool - n_test
     n_val = min(rest // HELD_SHARE if n_train is None else max(rest - n_train, 0), MOST_HELD)
-    if n_val < 1 or (n_train or 1) > rest - n_val:
+    if min(n_test, n_val) < 1 or (n_train or 1) > rest - n_val:
+        wanted = "" if n_train is None else f" n_train is {n_train}; at most {rest - 1} leave some."
         raise InputError(
-            f"n_train must leave samples to validate on: at most {rest - 1} of {loaded.name}. Got {n_train}.",
+            f"{loaded.name} must have samples to train, to validate and to test on. Got {pool}.{wanted}",
             code="too_few_samples",
         )
     return datasets.split(loaded, n_train=n_train or rest - n_val, n_val=n_val, n_test=n_test, seed=seed)
-
-
-def _live(teacher: str, model: str | None, loaded: Data) -> nn.Module:
-    channels, height, width = loaded.images.shape[1:]
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            module = models.load_teacher(teacher, model=model, image_shape=(channels, height, width))
-            return models.prepared(module)
-    except SystemExit:  # the model is the user's code
-        raise InputError(f"{teacher[:100]} must return logits. It ended the program.", code="bad_factory") from None
-
-
-def _shown(module: nn.Module, views: Tensor, teacher: str) -> Tensor:
-    """Return a prepared teacher's logits on views as floats in [0, 1], once; it takes pixels as they are stored."""
-
-    def asked() -> dict[str, Tensor]:
-        return {"logits": torch.stack([forward(module, view * 255) for view in views])}
-
-    try:
-        logits = cached(f"logits-{weights_hash(module)}-{tensor_hash(views)}", asked)["logits"]
-    except InputError:
-        raise
-    except Exception as error:  # the model may be the user's code
-        raise InputError(
-            f"{teacher[:100]} must return logits of images. Got {type(error).__name__}: {str(error)[:200]}.",
-            code="bad_teacher",
-        ) from None
-    if logits.ndim != 3 or not logits.isfinite().all():
-        raise InputError(
-            f"{teacher[:100]} must return finite logits (n, K). Got {tuple(logits.shape[1:])}.", code="bad_teacher"
-        )
-    return logits.float()
-
-
-def _stored(path: Path, loaded: Data, own: Split) -> tuple[Tensor, Facts]:
-    """Return logits (1, n, K) of the training split, from a file with a row for each sample in the order of data."""
-    n = loaded.test_start or len(loaded.labels)
-    stored = open_logits(path)
-    if stored.n_samples not in (n, len(loaded.labels)):
-        raise InputError(
-            f"{path} must hold the logits of all {n} training samples of {loaded.name}, in their order. "
-            f"Got {stored.n_samples} rows.",
-            code="other_samples",
-        )
-    if stored.labels is not None:
-        wrong = np.flatnonzero(stored.labels != loaded.labels[: stored.n_samples].numpy())
-        if len(wrong):
-            raise InputError(
-                f"{path} must hold the labels of {loaded.name} in its order. "
-                f"{len(wrong)} differ, row {wrong[0]} first.",
-                code="other_samples",
-            )
-    rows = own.train.numpy()
-    block = stored.read(rows)[np.argsort(np.argsort(rows))]
-    logits = torch.from_numpy(block.astype(np.float32))[None]
-    return logits, Facts(tensor_hash(logits), 0.0, 0.0, 0)

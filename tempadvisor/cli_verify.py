@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from tempadvisor.console import AsJson, PlainCommand, show
-from tempadvisor.errors import UsageError
+from tempadvisor.errors import InputError, UsageError
 from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
 from tempadvisor.progress import progress_bar
 
@@ -61,9 +61,9 @@ def verify(
 ) -> None:
     """Confirm the recommended temperature by training a few students."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
-    given = [value for value in (teacher, data, model, config, *flags.values()) if value is not None]
+    given = [value for value in (teacher, data, model, config, seed, *flags.values()) if value is not None]
     if join is not None:
-        _join(join, storage, given or demo)
+        _join(join, storage, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
         return
     if demo and given:
         raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
@@ -74,6 +74,8 @@ def verify(
             "or 'tempadvisor verify --demo'.",
             code="nothing_given",
         )
+    _check_place("-o", output, ".csv")
+    _check_place("--plot", plot, ".svg")
     from tempadvisor import verify as verifying
     from tempadvisor.case import DEMO, Task
     from tempadvisor.documents import read_setup
@@ -84,7 +86,7 @@ def verify(
     else:
         setup = read_setup(None if config is None else Path(config), flags)
         task = Task(teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed)
-    amount = budget or (DEMO_BUDGET if demo else "10")
+    amount = (DEMO_BUDGET if demo else "10") if budget is None else budget
     with _kept(storage, demo=demo) as place:
         if dry_run:
             plan = verifying.plan(task, budget=amount, storage=place, jobs=n_jobs)
@@ -129,8 +131,28 @@ def _rendered() -> Any:
 
 
 def _again() -> str:
-    """Return this command without --dry-run."""
-    return shlex.join(["tempadvisor", *(word for word in sys.argv[1:] if word != "--dry-run")])
+    """Return this command without --dry-run, and without the password of the storage."""
+    from tempadvisor.study import public
+
+    return shlex.join(["tempadvisor", *(public(word) for word in sys.argv[1:] if word != "--dry-run")])
+
+
+def _check_place(flag: str, name: str | None, suffix: str) -> None:
+    """See, before anything is trained, that a file can be written."""
+    if name is None:
+        return
+    path, reason = Path(name), None
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{flag} must end in {suffix}, as it is written so. Got {name[:200]!r}.", code="bad_output")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+        reason = "It is a folder" if path.is_dir() else None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+    if reason:
+        raise InputError(
+            f"{path} must be a file that can be written. {reason}. Name another place.", code="unwritable"
+        )
 
 
 @contextlib.contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
+from tempadvisor.errors import one_line
 from tempadvisor.verification import Rung, Verification
 
 Scale = Callable[[float], float]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 56, 16, 64, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 380, 56, 16, 84, 40
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #444 } .title { font-size: 15px; font-weight: 600; fill: #222 }
 .axis { stroke: #999; fill: none } .zero { stroke-dasharray: 4 3 }
@@ -41,14 +43,18 @@ def verification_svg(found: Verification) -> str:
     def y(value: float) -> float:
         return round(TOP + (high - min(max(value, low), high)) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
+    headline = one_line(found.headline)
     here, recommended = x(found.temperature), found.recommendation.temperature
     prior = " ".join(f"{x(rung.temperature)},{y(rung.prior)}" for rung in curve)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(found.headline, {chr(34): "&quot;"})}">',
+        f'role="img" aria-label="{escape(headline, {chr(34): "&quot;"})}">',
         f"<style>{STYLE}</style>",
-        f'<text class="title" x="{LEFT - 40}" y="22">{escape(found.headline[:90])}</text>',
-        f'<text x="{LEFT - 40}" y="42">Validation accuracy over that at T={recommended:.3g}, in points, '
+        *(
+            f'<text class="title" x="{LEFT - 40}" y="{22 + 18 * i}">{escape(line)}</text>'
+            for i, line in enumerate(textwrap.wrap(headline, 80)[:2])
+        ),
+        f'<text x="{LEFT - 40}" y="60">Validation accuracy over that at T={recommended:.3g}, in points, '
         "with 95 % intervals; line: expected before</text>",
         *_axes(curve, low, high, x, y),
         f'<polyline class="prior" points="{prior}"/>',

@@ -1,8 +1,15 @@
-"""Train the student of a case at a temperature and a seed, keep it until it is no longer needed, and score it."""
+"""Train the student of a case at a temperature and a seed, keep it until it is no longer needed, and score it.
+
+How many processes and threads of this machine do so is decided here, too; which student is next is not.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 
 import torch
@@ -15,6 +22,8 @@ from tempadvisor.distill import train
 from tempadvisor.errors import InputError
 from tempadvisor.material import cached, start_of, student_of
 from tempadvisor.verification import Training
+
+FAILED = 2  # exit code of a worker that could not work
 
 
 def student(case: Case, training: Training) -> nn.Module:
@@ -34,7 +43,7 @@ def student(case: Case, training: Training) -> nn.Module:
 
         module.load_state_dict(cached(_key(case, temperature, seed), trained))
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
             raise
         size, lr = case.curve.setup.batch_size or 2, case.curve.setup.lr or 0.0
         root = 1.0 if case.curve.setup.optimizer == "sgd" else 0.5
@@ -47,7 +56,7 @@ def student(case: Case, training: Training) -> nn.Module:
 
 
 def _key(case: Case, temperature: float | None, seed: int) -> str:
-    return f"student-{case.hash}-{temperature}-{seed}"
+    return f"student-{case.key}-{temperature}-{seed}"
 
 
 @torch.no_grad()
@@ -69,6 +78,34 @@ def threads(case: Case, jobs: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def workers(study: str, storage: str, jobs: int) -> Iterator[None]:
+    """Let `jobs` - 1 more processes join a study, one to a GPU where there are any; say at the end why one failed."""
+    devices = torch.cuda.device_count()
+    words = [sys.executable, "-m", "tempadvisor", "verify", "--join", study, "--storage", storage]
+    started = []
+    with contextlib.ExitStack() as files:
+        try:
+            for number in range(1, jobs):
+                where = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
+                if devices:
+                    where["CUDA_VISIBLE_DEVICES"] = str(number % devices)
+                said = files.enter_context(tempfile.TemporaryFile())
+                # in a session of its own: Ctrl-C is told to this process, which stops the others
+                worker = subprocess.Popen(
+                    words, env={**os.environ, **where}, stdout=said, stderr=said, start_new_session=True
+                )
+                started.append((worker, said))
+            yield
+        finally:
+            for worker, _ in started:
+                worker.terminate()
+            for worker, said in started:
+                if worker.wait() == FAILED:
+                    said.seek(0)
+                    print(said.read().decode(errors="replace").strip().split("\n")[-1], file=sys.stderr)
 
 
 def forget(case: Case, training: Training) -> None:

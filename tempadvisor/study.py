@@ -9,11 +9,14 @@ What is trained, and what follows from it, is decided elsewhere.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import secrets
 import socket
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from optuna.trial import Trial as Asked
 
 HEARTBEAT, GRACE = 30, 120  # seconds
+BEGUN = "begun"  # the attribute that a study gets last
+DRIVERS = {"json", "optuna", "psycopg", "sqlalchemy"}  # whose errors are a storage's
 WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -43,7 +48,7 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
     """
     import optuna
 
-    storage = _storage(location)
+    storage = _storage(location, create=True)
     with _reaching(location):
         known = name in [one.study_name for one in storage.get_all_studies()]
         if known and not resume:
@@ -55,41 +60,42 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
         for attribute, value in attributes.items():
             if attribute not in study.user_attrs:
                 study.set_user_attr(attribute, value)
+        study.set_user_attr(BEGUN, True)
     return study
 
 
 def load_study(name: str, location: str) -> Study:
-    """Return a study that has begun.
+    """Return a study that has begun, with all its attributes.
 
     Raises:
         InputError: there is none.
     """
     import optuna
 
-    storage = _storage(location)
-    with _reaching(location):
-        try:
-            return optuna.load_study(study_name=name, storage=storage)
-        except KeyError:
-            raise InputError(
-                f"{public(location)} must hold the study {name[:100]!r}. It does not. "
-                "Begin it with `tempadvisor verify`.",
-                code="no_study",
-            ) from None
+    storage = _storage(location, create=False)
+    with _reaching(location), contextlib.suppress(KeyError):
+        study = optuna.load_study(study_name=name, storage=storage)
+        if BEGUN in study.user_attrs:
+            return study
+    raise InputError(
+        f"{public(location)} must hold the study {name[:100]!r} as `tempadvisor verify` begins it. It does not.",
+        code="no_study",
+    )
 
 
 def public(location: str) -> str:
     """Return a location without its password.
 
-    >>> public("postgresql://ann:secret@server/studies")
-    'postgresql://ann@server/studies'
+    >>> public("postgresql://ann:secret@server/studies"), public("postgresql:///studies?password=secret&port=1")
+    ('postgresql://ann@server/studies', 'postgresql:///studies?password=...&port=1')
     """
     scheme, separator, rest = location.partition("://")
     login, at, server = rest.rpartition("@")
+    server = re.sub(r"([?&]\w*pass\w*)=[^&]*", r"\1=...", server)
     return f"{scheme}{separator}{login.partition(':')[0]}{at}{server}"
 
 
-def _storage(location: str) -> Any:
+def _storage(location: str, *, create: bool) -> Any:
     """Return Optuna's storage: a journal in a file, or a database, to which workers send heartbeats."""
     import optuna
     from optuna.storages import JournalStorage, RDBStorage
@@ -100,16 +106,28 @@ def _storage(location: str) -> Any:
     with _reaching(location):
         if not separator or scheme == "journal":
             path = Path(rest[1:] if separator else location)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            _check_journal(path, create=create)
             return JournalStorage(JournalFileBackend(str(path)))
-        url = location.replace("postgresql://", "postgresql+psycopg://", 1)
+        url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", location)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # heartbeats are called experimental
             return RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
 
 
+def _check_journal(path: Path, *, create: bool) -> None:
+    """See that Optuna, which appends to whatever it is given, will not spoil another file, or make one."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if not file.readline(4096).startswith(b'{"op_code":'):
+                raise ValueError("it is another file")
+    elif not create:
+        raise FileNotFoundError("there is none")
+
+
 @contextlib.contextmanager
-def _reaching(location: str) -> Any:
+def _reaching(location: str) -> Iterator[None]:
     try:
         yield
     except (InputError, UsageError):
@@ -119,6 +137,26 @@ def _reaching(location: str) -> Any:
         raise InputError(
             "storage must be a file of its own, journal:///FILE, or the URL of a database that can be reached. "
             f"Got {public(location)}: {said[:160]}.",
+            code="bad_storage",
+        ) from None
+
+
+@contextlib.contextmanager
+def reachable(location: str) -> Iterator[None]:
+    """Say in one line that a storage could be reached no more.
+
+    Raises:
+        InputError: that is so.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in DRIVERS:
+            raise
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{public(location)} must stay within reach. Got {said[:160]}. What was trained is kept: go on with "
+            "--resume.",
             code="bad_storage",
         ) from None
 
@@ -147,35 +185,45 @@ def take(study: Study, train: Callable[[Training], float], temperatures: tuple[f
         train: does a training, and returns its validation accuracy; raises `DivergedError` where there is none.
         temperatures: the lowest and the highest there are.
     """
+    from optuna import TrialPruned
+    from optuna.exceptions import UpdateFinishedTrialError
+
     done = False
+    failure: Exception | None = None
 
     def objective(asked: Asked) -> float:
-        nonlocal done
-        from optuna import TrialPruned
-
+        nonlocal done, failure
         asked.set_user_attr("worker", WORKER)
         told = asked.user_attrs.get("training")
         if told is None:  # another worker was faster
             raise TrialPruned
         temperature, seed = told[0], int(told[1])
         same = [one.number for one in _live(study) if _training(one) == (temperature, seed)]
-        if min(same) < asked.number:
+        if min(same, default=asked.number) < asked.number:
             raise TrialPruned
         if temperature is not None:
             temperature = asked.suggest_float("temperature", *temperatures, log=True)
-        done = True
-        began = datetime.now()
+        began = time.monotonic()
         try:
-            return train((temperature, seed))
+            reached = train((temperature, seed))
         except DivergedError as error:
+            reached = math.nan  # which Optuna takes for a failure
             asked.set_user_attr("error", str(error))
+        except Exception as error:
+            failure = error
             raise
-        finally:
-            asked.set_user_attr("train_seconds", round((datetime.now() - began).total_seconds(), 3))
+        done = True
+        asked.set_user_attr("train_seconds", round(time.monotonic() - began, 3))
+        return reached
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study.optimize(objective, n_trials=1, catch=(DivergedError,))
+        try:
+            study.optimize(objective, n_trials=1)
+        except (UpdateFinishedTrialError, ValueError) as error:
+            if error is failure:
+                raise
+            return False  # it was given up meanwhile, as heartbeats stayed out: it is proposed again
     return done
 
 

@@ -6,19 +6,14 @@ done. A student is the same whoever trains it, so nothing is lost where one is t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from tempadvisor.advise import recommend
 from tempadvisor.belief import knowledge_in_use, respond
@@ -33,8 +28,8 @@ from tempadvisor.response import Response
 from tempadvisor.rules import load_rules
 from tempadvisor.runs import write_runs
 from tempadvisor.search import Search, ladder, posterior, propose, verdict
-from tempadvisor.students import accuracy, forget, student, threads
-from tempadvisor.study import DivergedError, enqueue, load_study, open_study, public, take, trials_of
+from tempadvisor.students import accuracy, forget, student, threads, workers
+from tempadvisor.study import DivergedError, enqueue, load_study, open_study, public, reachable, take, trials_of
 from tempadvisor.verification import (
     Cost,
     Training,
@@ -104,6 +99,7 @@ def verify(
         attributes={
             "task": task.to_json(),
             "hash": case.hash,
+            "logits": _shown(case),
             "n_val": case.n_val,
             "budget": prepared.budget,
             "recommended": prepared.advice.temperature,
@@ -112,9 +108,11 @@ def verify(
             "recommendation": as_dict(prepared.advice),
         },
     )
-    with _workers(prepared, jobs), threads(case, jobs):
-        _work(study, case, report)
-    found = _concluded(study, case, prepared)
+    with reachable(prepared.storage):
+        _check_same(study, case)
+        with workers(prepared.study, prepared.storage, jobs), threads(case, jobs):
+            _work(study, case, report)
+        found = _concluded(study, case, prepared)
     if out is not None:
         write_runs(out, case.runs(found.trials, study=prepared.study))
         write_profiles(profiles_path(out), {case.curve.name: case.profile})
@@ -156,13 +154,8 @@ def join(study: str, storage: str, report: Progress | None = None) -> int:
     found = load_study(study, storage)
     task = Task.from_json(found.user_attrs["task"])
     case = task.case()
-    if case.hash != found.user_attrs["hash"]:
-        raise InputError(
-            f"data, teacher and setup of {study} must be the same here as where it began. They are not. "
-            "Compare the files.",
-            code="other_material",
-        )
-    with threads(case, 1):
+    with reachable(storage), threads(case, 1):
+        _check_same(found, case)
         return _work(found, case, report)
 
 
@@ -240,6 +233,24 @@ def _seconds(case: Case) -> float:
         (4.0,),
         1,
     )
+
+
+def _shown(case: Case) -> list[float]:
+    """Return the teacher's logits of the first training sample, which tell a teacher whose code has changed."""
+    assert case.material.views.teacher_logits is not None
+    first: list[float] = case.material.views.teacher_logits[0, 0].tolist()
+    return first
+
+
+def _check_same(study: Study, case: Case) -> None:
+    """See that a study that has begun is of this case; other processors round logits a little differently."""
+    before, now = np.array(study.user_attrs["logits"]), np.array(_shown(case))
+    if case.hash != study.user_attrs["hash"] or not np.allclose(now, before, rtol=0, atol=0.02 * np.ptp(before)):
+        raise InputError(
+            f"data, teacher and setup of {study.study_name} must be the same as where it began. They are not. "
+            "Compare the files, or name another --storage.",
+            code="other_material",
+        )
 
 
 # The work.
@@ -325,31 +336,16 @@ def _said(search: Search) -> str:
     )
 
 
-@contextlib.contextmanager
-def _workers(prepared: Prepared, jobs: int) -> Iterator[None]:
-    """Let `jobs` - 1 more processes join the study; one to a GPU where there are any."""
-    devices = torch.cuda.device_count()
-    words = [sys.executable, "-m", "tempadvisor", "verify", "--join", prepared.study, "--storage", prepared.storage]
-    started = []
-    try:
-        for number in range(1, jobs):
-            where = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))}
-            if devices:
-                where["CUDA_VISIBLE_DEVICES"] = str(number % devices)
-            started.append(subprocess.Popen(words, env={**os.environ, **where}, stdout=subprocess.DEVNULL))
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-            process.wait()
-
-
 # The end.
 
 
 def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
     """Read the search, and once the test split."""
     ended = trials_of(study)[0]
+    if all(one.val_accuracy is None for one in ended):
+        raise InputError(
+            f"students must train to finite logits. None of {len(ended)} did. Lower --lr.", code="diverged"
+        )
     search = _search(study, ended, 1 / case.material.samples.n_classes)
     fields, curve = read_search(search)
     tested = _tested(study, case, ended, {fields["temperature"], search.recommended, 4.0, None})

@@ -76,6 +76,7 @@ LAYERS = (
         "preflight",
         "cluster",
         "bench",
+        "answers",
         "case",
         "students",
         "study",
@@ -106,6 +107,7 @@ HOMES = {
     "sklearn": {"datasets", "regressor"},
     "timm": {"models"},
     "torch": {
+        "answers",
         "architectures",
         "batched",
         "bench",
@@ -118,7 +120,6 @@ HOMES = {
         "pretrained",
         "profiling",
         "students",
-        "verify",
     },
     "torchvision": {"datasets", "models"},
     "sqlalchemy": {"store"},
