@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the regressor in the blend with the rules
 WITHIN = 0.98  # share of the setups whose nearest one of another source lies within the model's reach
-RUINED = 0.03  # of accuracy: a temperature that loses more ruins a training, and counts as this where models compete
 DRAWS = 2000
 
 
@@ -169,10 +168,7 @@ def evaluate(
 
 
 def choose(cases: Sequence[Case], by: str = "source") -> Choice:
-    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds.
-
-    A loss counts as 3 points at most here, so that a few ruined trainings do not choose.
-    """
+    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds."""
     folds = _folds(cases, by, 5)
     sources = [case.source for case in cases]
     reach = _reach(cases)
@@ -190,7 +186,7 @@ def choose(cases: Sequence[Case], by: str = "source") -> Choice:
         for share in SHARES if candidate == CANDIDATES[0] else SHARES[1:]:
             answers = [blend(case.rules, one, share) for case, one in zip(cases, learned, strict=True)]
             lost = np.array([c.loses(a.best, validation=True) for c, a in zip(cases, answers, strict=True)])
-            regret = macro(np.minimum(lost, RUINED), sources)
+            regret = macro(lost, sources)
             if best is None or regret < best[0]:
                 best = regret, Choice(*candidate, share, calibrate(cases, answers), reach)
     assert best is not None

@@ -170,7 +170,7 @@ def fit_process(learned: Lessons, length: float) -> Arrays:
         process = max(tried, key=lambda one: one.log_marginal_likelihood_value_)
         alphas.append(process.alpha_.ravel())
         lower = np.linalg.inv(process.L_)
-        inverses.append(lower.T @ lower)
+        inverses.append((lower.T @ lower).astype(np.float32))  # of spreads only, where that is fine enough
         heights.append(process.kernel_.k1.k1.constant_value)
         noises.append(process.kernel_.k2.noise_level)
     return {"x": x, "center": center, "spread": spread, "mean": mean, "basis": basis, "unit": target.std(0),

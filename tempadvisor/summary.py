@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempadvisor.evaluation import RUINED, Evaluation, bootstrap
+from tempadvisor.evaluation import Evaluation, bootstrap
 from tempadvisor.rivals import macro
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LONG = 100  # optimizer steps
+RUINED = 0.03  # of accuracy: a temperature that loses more ruins a training, and `cut_regret` counts it as this
 COSTLIEST = 10
 
 
