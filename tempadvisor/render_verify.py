@@ -69,7 +69,7 @@ def plan(planned: Plan, *, next_command: str) -> str:
     return "\n".join(
         [
             f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {planned.minutes:.1f} min",
-            f"T={planned.recommended:.3g} is recommended; considered: {temperatures}; T=4 and no KD as references",
+            f"Temperature {planned.recommended:.3g} is recommended; considered: {temperatures}; beside T=4, no KD",
             f"{planned.n_train:,} samples to train on, {planned.n_val:,} to choose by, {planned.n_test:,} to test",
             f"Study {one_line(planned.study)} in {one_line(planned.storage)}",
             f"Next: {one_line(next_command)}",
