@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
+from tempadvisor.glimpses import teaches
 from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_profiles
 from tempadvisor.location import place_of
 from tempadvisor.rows import (
@@ -84,13 +85,14 @@ class Coverage:
     """What the runs cover.
 
     Each count is (shipped, own); a complete curve has every temperature with four seeds, `with_profile` counts the
-    complete ones with a profile of their teacher.
+    complete ones with a profile of their teacher. `glimpses` counts the own ones that teach without being complete.
     """
 
     runs: tuple[int, int]
     curves: tuple[int, int]
     complete: tuple[int, int]
     with_profile: tuple[int, int]
+    glimpses: int
     sources: tuple[Source, ...]
     temperatures: tuple[Cell, ...]
     axes: tuple[Axis, ...]
@@ -132,7 +134,9 @@ def coverage(url: str | None = None) -> Coverage:
     firsts = [make(rows[0]) for rows in shipped.values()], [runs[0] for runs in own.values()]
     names = [[str(run.source) for run in some] for some in firsts]
     profiled = shipped_profiles().keys() | profiles.keys()
-    complete = [[_is_complete(cells | keys[0].get(key, set())) for key, cells in part.items()] for part in keys]
+    scored = [keys[0], {curve: {run.key[2:] for run in runs if run.scored} for curve, runs in own.items()}]
+    complete = [[_is_complete(cells | keys[0].get(key, set())) for key, cells in part.items()] for part in scored]
+    parts = [runs for runs, whole in zip(own.values(), complete[1], strict=True) if not whole]
     learnable = [
         [whole and key[1] in profiled for whole, key in zip(wholes, part, strict=True)]
         for wholes, part in zip(complete, keys, strict=True)
@@ -147,6 +151,7 @@ def coverage(url: str | None = None) -> Coverage:
         curves=_pair(map(len, keys)),
         complete=_pair(map(sum, complete)),
         with_profile=_pair(map(sum, learnable)),
+        glimpses=sum(teaches(runs, profiles.get(str(runs[0].curve))) for runs in parts),
         sources=tuple(
             Source(cell.value, cell.shipped, cell.own, *(_pair(n[cell.value] for n in part) for part in counted))
             for cell in _cells(*names)
@@ -275,10 +280,10 @@ def _axis(name: str, shipped: Sequence[Run], own: Sequence[Run]) -> Axis:
 
 
 def _by_temperature(runs: Iterable[Run]) -> dict[float, list[Run]]:
-    """Return the finished runs by temperature, 0 without KD."""
+    """Return the runs that were read on the test split by temperature, 0 without KD."""
     found: dict[float, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.status == "FINISHED":
+        if run.test_accuracy is not None:
             found[run.key[3]].append(run)
     return dict(sorted(found.items()))
 

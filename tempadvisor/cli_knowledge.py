@@ -58,8 +58,8 @@ def add(
 ) -> None:
     """Add runs, each with its provenance and its loss: all rows of a file, or none.
 
-    A row must tell temperature (empty without KD), seed, val_accuracy, test_accuracy, source, dataset, teacher,
-    kd_weight and t_squared; every setup flag of recommend is a column too.
+    A row must tell temperature (empty without KD), seed, val_accuracy, source, dataset, teacher, kd_weight and
+    t_squared; every setup flag of recommend is a column too. Without test_accuracy it teaches, but judges nothing.
     """
     from tempadvisor import render_knowledge as render
     from tempadvisor.holdings import add as add_files

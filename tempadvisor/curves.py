@@ -91,8 +91,8 @@ class Curve:
 def read_curves(paths: Iterable[Path], *, frozen: bool = False) -> tuple[list[Curve], int]:
     """Return the complete curves of run files, and how many runs are of no complete curve.
 
-    A curve is complete when at least 4 of its seeds have all temperatures of the grid and no KD; only those seeds
-    count.
+    A curve is complete when at least 4 of its seeds have all temperatures of the grid and no KD, those that finished
+    with their test accuracy; only those seeds count.
 
     Raises:
         UsageError: a file is that of the frozen source, which judges the advice once, and `frozen` is off.
@@ -117,7 +117,9 @@ def curves_of(runs: Iterable[Run], profiles: dict[str, TeacherProfile]) -> tuple
     columns = (None, *TEMPERATURES)
     for cells in groups.values():
         seeds = sorted({seed for seed, _ in cells if seed is not None})
-        whole = [[cells[seed, t] for t in columns] for seed in seeds if all((seed, t) in cells for t in columns)]
+        rows = ([cells.get((seed, t)) for t in columns] for seed in seeds)
+        whole = [[run for run in row if run and run.scored] for row in rows]
+        whole = [row for row in whole if len(row) == len(columns)]
         if len(whole) < LEAST_SEEDS:
             incomplete += len(cells)
             continue

@@ -28,11 +28,13 @@ from tempadvisor.calibration import (
     most_lost,
 )
 from tempadvisor.curves import LOG_T, SMOOTHER, TEMPERATURES, Curve, floor, oracle, regrets
+from tempadvisor.glimpses import Glimpse
 from tempadvisor.learned import ANSWERS, Lessons, distances, fade, fill
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
 from tempadvisor.response import TOLERANCE, Response
 from tempadvisor.rivals import Case, Score, macro, rivals, score
 from tempadvisor.rules import RuleBook, load_rules
+from tempadvisor.runs import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,6 +112,7 @@ def evaluate(
     *,
     by: str = "source",
     beside: Sequence[Curve] = (),
+    glimpses: Sequence[Glimpse] = (),
     part: float = 1.0,
     book: RuleBook | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -121,6 +124,8 @@ def evaluate(
         by: "source", or "teacher" or "setup" in ten folds.
         beside: more curves to learn from, in the folds that they do not belong to; they are not scored. What rivals
             tune, they tune on these too.
+        glimpses: incomplete curves to learn from, in the folds that hold out nothing of their source, teacher or
+            setup; nothing is tuned on them.
         part: share of the other folds' curves to learn from, drawn at random.
         book: the rules; the shipped ones unless given.
         progress: called with the folds done and the folds in all.
@@ -139,15 +144,18 @@ def evaluate(
         if part < 1:
             drawn = np.random.default_rng(done).permutation(len(rest))[: round(part * len(rest))]
             rest = [rest[i] for i in sorted(drawn)]
-        choice = choose(rest, by)
+        beyond = _apart(
+            glimpses, [case for case, fold in zip(everything, everywhere, strict=True) if fold == name], by
+        )
+        choice = choose(rest, by, glimpses=beyond)
         choices[name] = choice
-        learned, known = lessons([case.curve for case in rest]), np.stack([case.row for case in rest])
+        learned = lessons([case.curve for case in rest], beyond)
         for candidate in CANDIDATES:
             responses = _answers(learned, [cases[i] for i in held], candidate)
             single[candidate][held] = [response.best for response in responses]
             if candidate == (choice.kind, choice.setting):
                 for i, response in zip(held, responses, strict=True):
-                    left = fade(float(distances(cases[i].row, known).min()), choice.reach)
+                    left = fade(float(distances(cases[i].row, learned.features).min()), choice.reach)
                     answers[i] = blend(cases[i].rules, response, choice.share * left)
         for i in held:
             answer = answers[i]
@@ -167,15 +175,19 @@ def evaluate(
     return Evaluation(by, cases, tuple(scores), choices, Verdicts(**verdicts))
 
 
-def choose(cases: Sequence[Case], by: str = "source") -> Choice:
-    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds."""
+def choose(cases: Sequence[Case], by: str = "source", *, glimpses: Sequence[Glimpse] = ()) -> Choice:
+    """Return model, share and calibration of least held-out regret on validation accuracy, over inner folds.
+
+    From `glimpses` is learned as in `evaluate`.
+    """
     folds = _folds(cases, by, 5)
     sources = [case.source for case in cases]
     reach = _reach(cases)
-    taught = {
-        name: lessons([case.curve for case, fold in zip(cases, folds, strict=True) if fold != name])
-        for name in sorted(set(folds))
-    }
+    taught = {}
+    for name in sorted(set(folds)):
+        rest = [case.curve for case, fold in zip(cases, folds, strict=True) if fold != name]
+        out = [case for case, fold in zip(cases, folds, strict=True) if fold == name]
+        taught[name] = lessons(rest, _apart(glimpses, out, by))
     best: tuple[float, Choice] | None = None
     for candidate in CANDIDATES:
         learned: list[Response] = [cases[0].rules] * len(cases)
@@ -212,16 +224,23 @@ def _folds(cases: Sequence[Case], by: str, n: int | None = None) -> list[str]:
 
     Unless `n` is given, every source is a fold, and there are ten of teachers or setups.
     """
-    if by == "source":
-        keys = [case.source for case in cases]
-        if n is None:
-            return keys
-    else:
-        keys = [case.teacher if by == "teacher" else str(case.curve.run.curve) for case in cases]
+    keys = [_key(case.curve.run, by) for case in cases]
+    if by == "source" and n is None:
+        return keys
     n = n or 10
     shuffled = np.random.default_rng(0).permutation(sorted(set(keys)))
     place = {str(key): i % n for i, key in enumerate(shuffled)}
     return [f"{place[key]}" for key in keys]
+
+
+def _key(run: Run, by: str) -> str:
+    return str(run.source if by == "source" else run.teacher_hash if by == "teacher" else run.curve)
+
+
+def _apart(glimpses: Sequence[Glimpse], held: Sequence[Case], by: str) -> list[Glimpse]:
+    """Return the glimpses of no source, teacher or setup that is held out."""
+    keys = {_key(case.curve.run, by) for case in held}
+    return [glimpse for glimpse in glimpses if _key(glimpse.run, by) not in keys]
 
 
 # What is true of a case, and what an answer says of it.

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.documents import write_text
 from tempadvisor.errors import UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
+from tempadvisor.glimpses import Glimpse, glimpses_of
 from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_paths, shipped_runs
 from tempadvisor.learned import Learned, load, save
 from tempadvisor.records import Standing
@@ -63,7 +64,8 @@ class Comparison:
 class Outcome:
     """What `refit` did: whether the new model is in use now, what it is, and what held-out setups said.
 
-    `standing` is how all measured setups stand to the rules.
+    `n_curves` are all that it learned from, `n_own` those of the user, incomplete ones among them. `standing` is how
+    all completely measured setups stand to the rules.
     """
 
     activated: bool
@@ -76,17 +78,26 @@ class Outcome:
     standing: tuple[Standing, ...]
 
 
+class Known(NamedTuple):
+    """What there is to learn from: complete curves, `shipped` and `own`, and glimpses of own ones that are not."""
+
+    shipped: list[Curve]
+    own: list[Curve]
+    glimpses: list[Glimpse]
+
+
 def shipped_curves() -> list[Curve]:
     """Return the complete curves with profiles of the shipped corpus."""
     return [curve for curve in read_curves(shipped_paths())[0] if curve.profile]
 
 
-def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
-    """Return the complete curves with profiles of the shipped corpus, and those of the user's own runs.
+def known_curves(url: str | None = None) -> Known:
+    """Return the curves with profiles of the shipped corpus and of the user's own runs.
 
     Own seeds of a shipped curve, with its name and its setup, make an own curve together with the shipped seeds: it
-    stands for the shipped one, see `together`. Renamed copies are left out: held out under one name, they would be
-    learned from under the other.
+    stands for the shipped one, see `together`. What is not complete together is a glimpse, if it is of no curve that
+    is shipped complete. Renamed copies are left out: held out under one name, they would be learned from under the
+    other.
     """
     shipped = shipped_curves()
     runs, profiles = own_runs(url)
@@ -101,9 +112,16 @@ def known_curves(url: str | None = None) -> tuple[list[Curve], list[Curve]]:
     profiles |= {str(curve.run.curve): curve.profile for curve in shipped if curve.profile}
     own, _ = curves_of([*fitting, *below], profiles)
     n_seeds = {_name(curve.run): len(curve.accuracy) for curve in shipped}
-    return shipped, [
-        curve for curve in own if curve.profile and len(curve.accuracy) > n_seeds.get(_name(curve.run), 0)
-    ]
+    parts: dict[Name, list[Run]] = {}
+    for run in fitting:
+        parts.setdefault(_name(run), []).append(run)
+    for name in {*n_seeds, *(_name(curve.run) for curve in own)}:
+        parts.pop(name, None)
+    return Known(
+        shipped,
+        [curve for curve in own if curve.profile and len(curve.accuracy) > n_seeds.get(_name(curve.run), 0)],
+        glimpses_of(parts.values(), profiles),
+    )
 
 
 def together(shipped: Sequence[Curve], own: Sequence[Curve]) -> list[Curve]:
@@ -128,22 +146,24 @@ def refit(
     Raises:
         UsageError: there is nothing of the user's own to learn from, or there are too few sources.
     """
-    shipped, own = known_curves(url)
-    if not own and not force:
+    shipped, own, glimpses = known_curves(url)
+    n_own = len(own) + len(glimpses)
+    if not n_own and not force:
         raise UsageError(
-            "fit needs complete curves of your own, with their teachers' profiles: all ten temperatures and no KD "
-            "with at least four seeds, as bench writes them, or further seeds of shipped ones. Got none: "
-            "see knowledge stats and check. Add some: tempadvisor knowledge add runs.csv.",
+            "fit needs temperature curves of your own, with their teachers' profiles: as verify writes them, two "
+            "temperatures with two seeds in common, or complete ones as bench writes them, or further seeds of "
+            "shipped ones. Got none: see knowledge stats and check. Add some: tempadvisor knowledge add runs.csv.",
             code="no_own_curves",
         )
-    comparison = None if force else compare(shipped, own, progress)
+    comparison = None if force else compare(shipped, own, progress, glimpses=glimpses)
     everything = together(shipped, own)
-    model = fit(everything)
+    model = fit(everything, glimpses)
     standing = tally(everything, load_rules())
     activated = comparison is None or not comparison.worse
     if activated:
         use(model, standing)
-    return Outcome(activated, model.version, model.kind, model.share, len(everything), len(own), comparison, standing)
+    n_curves = len(everything) + len(glimpses)
+    return Outcome(activated, model.version, model.kind, model.share, n_curves, n_own, comparison, standing)
 
 
 def evaluated(
@@ -156,7 +176,8 @@ def evaluated(
     """
     if by not in BY:
         raise UsageError(f"--by must be one of {', '.join(BY)}. Got {by[:100]!r}.", code="bad_fold")
-    return summarize(evaluate(together(*known_curves(url)), by=by, progress=progress))
+    shipped, own, glimpses = known_curves(url)
+    return summarize(evaluate(together(shipped, own), by=by, glimpses=glimpses, progress=progress))
 
 
 def use(model: Learned, standing: Sequence[Standing] = ()) -> None:
@@ -193,11 +214,12 @@ def restore() -> str:
     return "shipped"
 
 
-def fit(curves: Sequence[Curve]) -> Learned:
-    """Return the model of least held-out regret, fitted to all of `curves`.
+def fit(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> Learned:
+    """Return the model of least held-out regret, fitted to all of `curves` and `glimpses`.
 
     Args:
         curves: complete measured curves with profiles, of at least three sources.
+        glimpses: what is believed of incomplete ones.
 
     Raises:
         UsageError: there are fewer sources.
@@ -210,36 +232,42 @@ def fit(curves: Sequence[Curve]) -> Learned:
             code="too_few_sources",
         )
     cases = cases_of(curves)
-    choice = choose(cases)
-    learned = lessons(curves)
+    choice = choose(cases, glimpses=glimpses)
+    learned = lessons(curves, glimpses)
     return Learned(
         kind=choice.kind,
         setting=choice.setting,
         share=choice.share,
         calibration=choice.calibration,
         reach=choice.reach,
-        version=version_of(curves),
+        version=version_of(curves, glimpses),
         lessons=learned,
-        best=np.array([curve.best for curve in curves]),
+        best=np.array([*(curve.best for curve in curves), *(glimpse.best for glimpse in glimpses)]),
         arrays=FITS[choice.kind](learned, choice.setting),
     )
 
 
-def version_of(curves: Sequence[Curve]) -> str:
+def version_of(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> str:
     """Return eight digits that stand for these curves and their accuracies."""
     digest = hashlib.sha256()
     for curve in sorted(curves, key=lambda one: str(one.run.curve)):
         digest.update(f"{curve.run.curve} {curve.val_accuracy.mean(0).round(6).tolist()}".encode())
+    for glimpse in sorted(glimpses, key=lambda one: (str(one.run.curve), str(one.run.suite))):
+        digest.update(f"{glimpse.run.curve} {glimpse.gain.round(6).tolist()}".encode())
     return digest.hexdigest()[:8]
 
 
 def compare(
-    old: Sequence[Curve], new: Sequence[Curve], progress: Callable[[int, int], None] | None = None
+    old: Sequence[Curve],
+    new: Sequence[Curve],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    glimpses: Sequence[Glimpse] = (),
 ) -> Comparison:
     """Return how advice on held-out setups changes when `new` curves are learned from beside the `old` ones.
 
     Both are scored on the old setups as they were measured before, each source held out in turn. What is advised
-    without the new curves is kept for the next time.
+    without the new curves is kept for the next time. The `glimpses` are as new as the curves.
     """
     everything, cases = together(old, new), cases_of(old)
     n = len({curve.run.source for curve in old})
@@ -250,7 +278,7 @@ def compare(
     def step(offset: int) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, _: progress(offset + done, folds)
 
-    after = evaluate(everything[: len(old)], beside=everything[len(old) :], progress=step(0))
+    after = evaluate(everything[: len(old)], beside=everything[len(old) :], glimpses=glimpses, progress=step(0))
     if kept is None:
         kept = evaluate(old, progress=step(n)).score("advice").temperatures
         path.parent.mkdir(parents=True, exist_ok=True)

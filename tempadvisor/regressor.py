@@ -13,6 +13,7 @@ import numpy as np
 from tempadvisor.curves import SMOOTHER, Curve
 from tempadvisor.errors import UsageError
 from tempadvisor.features import vector
+from tempadvisor.glimpses import Glimpse
 from tempadvisor.learned import Lessons, medians, terms
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ NOISES = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the variance that setups do not 
 SPLIT_AT = 0.03  # losses beyond it count as this where trees look for splits
 
 
-def lessons(curves: Sequence[Curve]) -> Lessons:
-    """Return what can be learned from curves.
+def lessons(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> Lessons:
+    """Return what can be learned from complete curves, and from glimpses of others.
 
     Every source has the same weight, and within it a curve counts by its reliability, v / (v + e^2): e is the
     standard error of its paired differences between temperatures, v what curves typically vary over temperatures.
+    A source of glimpses alone weighs no more than they are reliable on average.
 
     Raises:
         UsageError: there are fewer than two.
@@ -38,18 +40,22 @@ def lessons(curves: Sequence[Curve]) -> Lessons:
     if len(curves) < 2:
         raise UsageError(f"curves must be at least 2 to learn from. Got {len(curves)}.", code="too_few_curves")
     gain = np.stack([SMOOTHER @ curve.val_gain.mean(0) for curve in curves])
-    best = gain.max(1, keepdims=True)
-    error = np.array([_squared_error(curve.val_gain) for curve in curves])
     varies = np.median(gain.var(1))
-    weight = np.maximum(varies, 1e-12) / (np.maximum(varies, 1e-12) + error)
-    sources = np.array([str(curve.run.source) for curve in curves])
+    gain = np.stack([*gain, *(glimpse.gain for glimpse in glimpses)])
+    best = gain.max(1, keepdims=True)
+    errors = [_squared_error(curve.val_gain) for curve in curves] + [glimpse.squared_error for glimpse in glimpses]
+    weight = np.maximum(varies, 1e-12) / (np.maximum(varies, 1e-12) + np.array(errors))
+    runs = [curve.run for curve in curves] + [glimpse.run for glimpse in glimpses]
+    sources = np.array([str(run.source) for run in runs])
+    complete = set(sources[: len(curves)])
     for source in set(sources):
-        weight[sources == source] /= weight[sources == source].sum()
+        here = sources == source
+        weight[here] /= weight[here].sum() if source in complete else here.sum()
     return Lessons(
-        features=np.stack([row_of(curve) for curve in curves]),
+        features=np.stack([*map(row_of, curves), *(glimpse.features for glimpse in glimpses)]),
         gain=np.maximum(gain, best - MOST_LOST),
         weight=weight / weight.sum(),
-        names=tuple(str(curve.run.curve) for curve in curves),
+        names=tuple(str(run.curve) for run in runs),
     )
 
 

@@ -74,6 +74,7 @@ def coverage(found: Coverage) -> str:
         ("temperature curves", found.curves),
         ("complete ones", found.complete),
         ("with a profile", found.with_profile),
+        ("incomplete, but they teach", (0, found.glimpses)),
     ]
     head = ("", "shipped", "complete", "profile", "own", "complete", "profile")
     sources = [
@@ -83,8 +84,10 @@ def coverage(found: Coverage) -> str:
     ]  # fmt: skip
     parts = [
         _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
-        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds. knowledge fit learns from those with a\n"
-        "profile of their teacher: bench writes it, as runs.teachers.jsonl beside runs.csv, and add takes it along.",
+        "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds and test accuracy. knowledge fit learns\n"
+        "from those with a profile of their teacher: bench and verify write it, as\n"
+        "runs.teachers.jsonl beside runs.csv, and add takes it along. Incomplete ones of yours teach too, if there\n"
+        "are a profile, n_val and two temperatures with two seeds in common; no advice is judged by them.",
         "\n".join(["source (curves)", *(f"  {line}" for line in _table([head, *sources]).splitlines())]),
     ]
     cells = [("temperature", found.temperatures)]

@@ -107,7 +107,7 @@ def results(runs: Iterable[Run]) -> list[Result]:
 def results_in(cells: Iterable[Mapping[str, str]]) -> list[Result]:
     """Return the same of rows as they stand in a CSV file."""
     return [
-        (int(row["seed"]), float(row["temperature"]), float(row["val_accuracy"]), float(row["test_accuracy"]))
+        (int(row["seed"]), float(row["temperature"]), float(row["val_accuracy"]), float(row["test_accuracy"] or 0))
         for row in cells
         if row["status"] == "FINISHED" and row["temperature"]
     ]

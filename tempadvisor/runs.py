@@ -52,7 +52,7 @@ class Run:
     n_test: int | None = known("Number of test samples.", low=1)
     status: str | None = known("What became of the run.", choices=STATUSES)
     val_accuracy: float | None = known("Accuracy on the validation split.", low=0, high=1)
-    test_accuracy: float | None = known("Accuracy on the test split.", low=0, high=1)
+    test_accuracy: float | None = known("Accuracy on the test split; empty where it was not read.", low=0, high=1)
     train_accuracy: float | None = known("Accuracy on the training images as they are.", low=0, high=1)
     val_loss: float | None = known("Mean cross-entropy on the validation split, in nats.", low=0)
     train_loss: float | None = known("Mean cross-entropy on the training images as they are, in nats.", low=0)
@@ -68,11 +68,10 @@ class Run:
         needed = ("suite", "curve", "seed", "source", "dataset", "teacher", "status")
         problems = [f"{name} must be given. Got none." for name in needed if getattr(self, name) is None]
         finished = self.status == "FINISHED"
-        problems += [
-            f"{name} must be given exactly when status is FINISHED. Got status {self.status}."
-            for name in ("val_accuracy", "test_accuracy")
-            if (getattr(self, name) is not None) != finished
-        ]
+        if (self.val_accuracy is not None) != finished:
+            problems.append(f"val_accuracy must be given exactly when status is FINISHED. Got status {self.status}.")
+        if self.test_accuracy is not None and not finished:
+            problems.append(f"test_accuracy must be given only when status is FINISHED. Got status {self.status}.")
         if (self.error is not None) != (self.status == "FAILED"):
             problems.append(f"error must be given exactly when status is FAILED. Got status {self.status}.")
         if problems:
@@ -82,6 +81,11 @@ class Run:
     def key(self) -> Key:
         """The run's place in the corpus; without KD, the temperature counts as 0."""
         return (self.suite or "", self.curve or "", self.seed or 0, self.temperature or 0.0)
+
+    @property
+    def scored(self) -> bool:
+        """Whether advice can be judged by the run: it failed, or was read on the test split too."""
+        return self.status != "FINISHED" or self.test_accuracy is not None
 
 
 _OWN = {column.name: column for column in columns(Run)}

@@ -8,7 +8,8 @@ A trial becomes a row of its user attributes and parameters, by their names, wit
     time          when it ended
 
 so a study that varies `temperature` and notes `seed` and `test_accuracy` as user attributes needs only `--set` for
-what never changed. The test accuracy is required: a temperature chosen on the validation split flatters itself there.
+what never changed. Without a test accuracy a trial teaches, but no advice is judged by it, as a temperature chosen on
+the validation split flatters itself there.
 Optuna is imported here alone, and nothing is written to the storage or unpickled from it.
 """
 

@@ -81,7 +81,8 @@ def known(tmp_path, monkeypatch, own, profiles=None):
 
 
 def test_own_seeds_of_a_shipped_curve_join_it_and_stand_in_its_place(tmp_path, monkeypatch):
-    shipped, own = known(tmp_path, monkeypatch, runs(4, 2))
+    shipped, own, glimpses = known(tmp_path, monkeypatch, runs(4, 2))
+    assert glimpses == []
     assert [len(curve.accuracy) for curve in shipped] == [4]
     assert [curve.val_without.tolist() for curve in own] == [[0.0, 0.01, 0.02, 0.03, 0.04, 0.05]]
     assert own[0].profile == shipped[0].profile
@@ -92,7 +93,14 @@ def test_own_seeds_of_a_shipped_curve_join_it_and_stand_in_its_place(tmp_path, m
 
 def test_own_runs_that_are_shipped_or_of_another_setup_or_half_a_seed_join_no_curve(tmp_path, monkeypatch):
     another = runs(6, 4, setup=TrainingSetup(kd_weight=0.5, t_squared=True, epochs=3))
-    assert known(tmp_path, monkeypatch, [*runs(2, 2), *another, *runs(4, 1)[:5]])[1] == []
+    assert known(tmp_path, monkeypatch, [*runs(2, 2), *another, *runs(4, 1)[:5]])[1:] == ([], [])
+
+
+def test_seeds_that_were_not_tested_make_no_curve_complete_but_are_a_glimpse(tmp_path, monkeypatch):
+    untested = [dataclasses.replace(run, curve="d", test_accuracy=None) for run in runs(0, 4, n_val=100)]
+    _, own, glimpses = known(tmp_path, monkeypatch, untested, {"d": demo_profile()})
+    assert own == []
+    assert [glimpse.run.curve for glimpse in glimpses] == ["d"]
 
 
 def test_renamed_copies_are_not_learned_from(tmp_path, monkeypatch):
@@ -127,7 +135,7 @@ def test_new_seeds_are_compared_by_the_accuracies_that_were_measured_before(monk
 def test_advice_without_the_new_curves_is_evaluated_once_as_long_as_nothing_changes(monkeypatch):
     old, seen = curves(numbers=(0,)), []
 
-    def evaluated(some, *, beside=(), progress):
+    def evaluated(some, *, beside=(), progress, **_):
         seen.append(len(beside))
         progress(3, 3)
         cases = cases_of(some)
@@ -280,7 +288,9 @@ def test_a_pinned_version_is_found_behind_a_damaged_model_and_not_found_says_wha
 
 
 def test_fit_without_runs_of_ones_own_says_what_it_needs():
-    with pytest.raises(UsageError, match=r"fit needs complete curves of your own.*knowledge add runs.csv"):
+    with pytest.raises(
+        UsageError, match=r"fit needs temperature curves of your own.*as verify writes them.*add runs.csv"
+    ):
         refit()
 
 
@@ -291,8 +301,8 @@ def test_evaluate_by_something_else_is_refused():
 
 @pytest.mark.slow
 def test_a_worse_model_is_not_put_to_use_unless_forced(monkeypatch):
-    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), curves(("d",), (0,))))
-    monkeypatch.setattr(fitting, "compare", lambda *_: Comparison(0.01, 0.02, 0.005, 0.015))
+    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), curves(("d",), (0,)), []))
+    monkeypatch.setattr(fitting, "compare", lambda *_, **__: Comparison(0.01, 0.02, 0.005, 0.015))
     result = CliRunner().invoke(app, ["knowledge", "fit", "--json"])
     assert result.exit_code == 1
     told = json.loads(result.stdout)
@@ -311,7 +321,7 @@ def test_a_worse_model_is_not_put_to_use_unless_forced(monkeypatch):
 
 @pytest.mark.slow
 def test_the_table_has_the_advice_its_rivals_and_the_floor(monkeypatch):
-    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), []))
+    monkeypatch.setattr(fitting, "known_curves", lambda _: (curves(numbers=(0,)), [], []))
     found = json.loads(CliRunner().invoke(app, ["knowledge", "evaluate", "--json"]).stdout)
     methods = [line["method"] for line in found["lines"]]
     assert {"advice", "rules alone", "best fixed T", "T=4", "3-point grid", "perfect advisor"} <= set(methods)

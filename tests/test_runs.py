@@ -44,7 +44,8 @@ def test_every_setup_column_is_a_run_column_once():
         ({"status": "FAILED", "error": "nan"}, "val_accuracy"),
         ({"status": "FAILED", "val_accuracy": None, "test_accuracy": None}, "error"),
         ({"error": "but it finished"}, "error"),
-        ({"test_accuracy": None}, "test_accuracy"),
+        ({"status": "FAILED", "error": "nan", "val_accuracy": None}, "test_accuracy"),
+        ({"val_accuracy": None}, "val_accuracy"),
         ({"test_accuracy": 98.0}, "test_accuracy"),
         ({"temperature": 0.0}, "temperature"),
         ({"status": "DONE"}, "status"),
@@ -56,11 +57,17 @@ def test_a_run_cannot_contradict_itself(change, column):
         dataclasses.replace(RUN, **change)
 
 
+def test_a_run_that_was_not_tested_is_one_but_no_advice_is_judged_by_it():
+    untested = dataclasses.replace(RUN, test_accuracy=None)
+    assert (RUN.scored, untested.scored, failed().scored) == (True, False, True)
+
+
 def test_a_file_survives_the_round_trip_sorted_with_every_digit(tmp_path: Path):
     no_kd = dataclasses.replace(RUN, temperature=None)
     path = tmp_path / "runs.csv"
-    write_runs(path, [failed(seed=1), RUN, no_kd])
-    assert read_runs(path) == (no_kd, RUN, failed(seed=1))
+    untested = dataclasses.replace(RUN, seed=2, test_accuracy=None)
+    write_runs(path, [untested, failed(seed=1), RUN, no_kd])
+    assert read_runs(path) == (no_kd, RUN, failed(seed=1), untested)
     assert b"\r" not in path.read_bytes()
     before = path.read_bytes()
     write_runs(path, read_runs(path))

@@ -420,9 +420,10 @@ class TestOptuna:
             ("sweep", 4.0, 3, 0.6, 0.5),
         ]
 
-    def test_without_a_test_accuracy_nothing_is_taken(self, storage: str, study: optuna.Study) -> None:
+    def test_without_a_test_accuracy_a_trial_is_taken_too(self, storage: str, study: optuna.Study) -> None:
         study.add_trial(finished(1.0, test=False))
-        assert reasons(storage, {}, FIXED) == [(0, "test_accuracy")]
+        add([storage], {}, FIXED)
+        assert [(run.val_accuracy, run.test_accuracy) for run in own_runs()[0]] == [(0.6, None)]
 
     def test_one_of_several_studies_is_named(self, storage: str, study: optuna.Study) -> None:
         study.add_trial(finished(1.0))
@@ -468,7 +469,7 @@ class TestExport:
     @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
     def test_what_is_exported_can_be_added_and_is_the_same(self, name: str) -> None:
         bare = dataclasses.replace(RUN, curve="bare", setup=TrainingSetup())
-        runs = [*some(), bare]
+        runs = [*some(1), *some(1, first_seed=1, test_accuracy=None), bare]
         file = written("runs.csv", runs)
         write_profiles(profiles_path(Path(file)), {"c": demo_profile()})
         add([file], {}, {})
@@ -575,6 +576,11 @@ class TestCheck:
 
     def test_validation_and_test_far_apart(self) -> None:
         assert self.kinds(some(val_accuracy=0.3)) == ["implausible"]
+
+    def test_what_was_not_tested_is_not_judged_and_the_rest_is(self) -> None:
+        untested = some(1, val_accuracy=0.01, test_accuracy=None)
+        assert self.kinds(untested) == []
+        assert self.kinds(some(2, first_seed=1, val_accuracy=0.3)) == ["implausible"]
 
     def test_a_dent_between_two_neighbors_that_agree(self) -> None:
         dented = [
