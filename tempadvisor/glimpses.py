@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LEAST_COMMON = 2  # seeds that two temperatures have in common
 MOST_CELLS = 400  # trainings that are looked at, those of the first seeds
+MOST_VAL = 100_000  # validation samples; with more, trainings tell no more
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def _glimpse(runs: Sequence[Run], profile: TeacherProfile, book: RuleBook) -> Gl
     seeds = _seeds(cells)
     compared = max(seeds, key=lambda t: len(seeds[t]))
     temperatures = sorted({*seeds, *GRID})
-    believed = condition(prior, compared, temperatures, cells, first.n_val or 1).curves
+    believed = condition(prior, compared, temperatures, cells, min(first.n_val or 1, MOST_VAL)).curves
     curves = believed.gain[:, [temperatures.index(t) for t in GRID]]
     without = {seed: accuracy for (_, seed), accuracy in _cells(runs, 1 / profile.n_classes, kd=False).items()}
     gained = [cells[compared, seed] - without[seed] for seed in sorted(seeds[compared] & without.keys())]

@@ -106,6 +106,14 @@ def test_two_temperatures_need_two_seeds_in_common_and_the_loss_must_be_the_usua
     assert glimpses_of([runs], {}) == []
 
 
+@pytest.mark.parametrize("n_val", [1, 10**9])
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_students_that_are_all_right_or_all_wrong_teach_that_no_temperature_matters(n_val: int, accuracy: float):
+    runs = [dataclasses.replace(run, val_accuracy=accuracy) for run in verified(UP_TO_16, 9, n_val=n_val)]
+    (found,) = glimpses_of([runs], {"v": teacher(0)})
+    assert np.abs(found.gain).max() < 0.02
+
+
 def test_more_seeds_make_a_glimpse_more_reliable():
     few, many = glimpse(n_seeds=2), glimpse(n_seeds=8)
     assert many.squared_error < few.squared_error
