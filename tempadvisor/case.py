@@ -7,6 +7,7 @@ nothing here knows of temperatures or of a search.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,7 +100,10 @@ class Task:
 
     `teacher` is a model as in `models.load_teacher`, or a file of logits of the training samples in their order; with
     `model` the name that a checkpoint's weights belong to. `data` is as in `datasets.load`. `seed` is that of the
-    split and the augmented views.
+    split and the augmented views. `proxy` is the share of the epochs that students train, schedule and all.
+
+    Raises:
+        UsageError: `proxy` is no share.
     """
 
     teacher: str
@@ -107,10 +111,15 @@ class Task:
     setup: TrainingSetup
     model: str | None = None
     seed: int = 0
+    proxy: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.proxy <= 1:
+            raise UsageError(f"proxy must be above 0 and at most 1. Got {self.proxy:g}.", code="bad_proxy")
 
     def case(self) -> Case:
         """Return what is trained; see `case_of`."""
-        return _declared(_demo()) if self == DEMO else case_of(self)
+        return declared(_demo()) if self == DEMO else case_of(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as plain values."""
@@ -187,10 +196,10 @@ def case_of(task: Task) -> Case:
         setup=setup,
         teacher=Teacher(name=teacher[:100], model=model or teacher[:100], epochs=0),
     )
-    return _complete(curve, Material(samples, views, Facts(teacher_hash, 0.0, 0.0, n_params)), measured)
+    return _complete(curve, Material(samples, views, Facts(teacher_hash, 0.0, 0.0, n_params)), measured, task.proxy)
 
 
-def _declared(curve: Curve) -> Case:
+def declared(curve: Curve) -> Case:
     """Return the case of a curve of a suite, its teacher trained as the suite says."""
     material = material_of(curve)
     views = material.views
@@ -244,8 +253,11 @@ def _demo() -> Curve:
     )
 
 
-def _complete(curve: Curve, material: Material, measured: TeacherProfile) -> Case:
-    """Count parameters, so that the advice knows the models' sizes, and bring the material to the device."""
+def _complete(curve: Curve, material: Material, measured: TeacherProfile, proxy: float = 1.0) -> Case:
+    """Count parameters, so that the advice knows the models' sizes, and bring the material to the device.
+
+    What is trained may be a proxy: the schedule goes with the epochs, so that it is compressed and not cut short.
+    """
     samples, views, facts = material
     assert views.teacher_logits is not None
     student = student_of(curve, samples, seed=0)
@@ -255,10 +267,13 @@ def _complete(curve: Curve, material: Material, measured: TeacherProfile) -> Cas
         student_params=sum(p.numel() for p in student.parameters()),
         teacher_params=curve.setup.teacher_params or facts.n_params or None,
     )
-    curve = dataclasses.replace(curve, setup=setup)
-    said = torch.tensor(list(f"{setup}{curve.bench}{facts.hash}".encode()))
+    trained = dataclasses.replace(setup, epochs=max(1, round((setup.epochs or 1) * proxy)))
+    curve = dataclasses.replace(curve, setup=trained)
+    said = torch.tensor(list(f"{trained}{curve.bench}{facts.hash}".encode()))
     known = tensor_hash(*samples.train, *samples.val, said)
     key = f"{known}-{tensor_hash(views.teacher_logits)}"
+    name = re.sub(r"[^\w.-]+", "-", curve.name)[-60:]  # what is kept is named so, and is of this setup alone
+    curve = dataclasses.replace(curve, name=f"{name}-{known}")
     return Case(curve, moved(material, device()), measured, setup, known, key)
 
 

@@ -26,6 +26,8 @@ from tempadvisor import distill, students, verify
 from tempadvisor.case import Case, Task
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.imports import read_file
+from tempadvisor.material import start_of
+from tempadvisor.models import weights_hash
 from tempadvisor.pictures import verification_svg
 from tempadvisor.records import TrainingSetup
 from tempadvisor.study import load_study, public
@@ -307,6 +309,14 @@ class TestResume:
             with pytest.raises(InputError, match=r"must be the same as where it began\. They are not"):
                 go_on()
         assert trained == []
+
+    def test_students_that_start_trained_on_the_labels_start_as_their_own_setup_says(self) -> None:
+        weights = []
+        for lr in (0.1, 0.01):
+            target = dataclasses.replace(SETUP, student_init="target", lr=lr)
+            case = dataclasses.replace(TASK, setup=target).case()
+            weights.append(weights_hash(start_of(case.curve, *case.material[:2], seed=0)))
+        assert weights[0] != weights[1]
 
     def test_students_are_not_kept_once_the_test_split_is_read(self, desk: Path) -> None:
         verify.verify(TASK, budget="4")
@@ -700,3 +710,24 @@ class TestResults:
         assert not done.code
         for flag in ("--budget", "--storage", "--jobs", "--join", "--resume", "--dry-run", "--strict", "--plot"):
             assert flag in done.out
+
+
+class TestProxy:
+    def test_it_trains_a_share_of_the_epochs_under_the_whole_schedule_for_the_advice_of_all_of_them(self) -> None:
+        half = dataclasses.replace(TASK, proxy=0.5)
+        found = verify.verify(half, budget="2", storage="a.journal")
+        assert (found.cost.epochs_each, found.cost.student_epochs, found.setup.epochs) == (10, 20, 20)
+        whole, short = TASK.case(), dataclasses.replace(TASK, setup=dataclasses.replace(SETUP, epochs=10)).case()
+        assert found.recommendation == verify.verify(TASK, budget="2", storage="b.journal").recommendation
+        one, other, full = (weights_hash(students.student(case, (2.0, 0))) for case in (half.case(), short, whole))
+        assert one == other != full
+
+    def test_the_answer_says_what_it_may_cost(self, run: Run) -> None:
+        code, out, _ = run(*WORDS, "--proxy", "0.25")
+        assert code == 0
+        assert "5 of 20 epochs each" in out
+        assert "lost 0.1 to 0.3 pp" in out
+
+    @pytest.mark.parametrize("share", ["0", "1.5", "much", "nan"])
+    def test_no_share_is_refused(self, run: Run, share: str) -> None:
+        refused(run(*WORDS, "--proxy", share), "proxy must be")

@@ -6,7 +6,6 @@ Processes and signals are real. Each training takes about a second, so that what
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import os
 import random
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,11 +106,12 @@ def cell(trial: FrozenTrial) -> tuple[float | None, int]:
 
 
 def running(url: str, process: Started) -> FrozenTrial | None:
-    """Return the trial that a process trains right now."""
-    mine = f":{process.pid}:"
-    return next(
-        (t for t in trials(url) if t.state == TrialState.RUNNING and mine in t.user_attrs.get("worker", "")), None
-    )
+    """Return the trial that a process trains with KD right now; it is no duplicate once its temperature is noted."""
+    for trial in trials(url):
+        mine = f":{process.pid}:" in trial.user_attrs.get("worker", "")
+        if mine and trial.state == TrialState.RUNNING and trial.params:
+            return trial
+    return None
 
 
 def assert_none_lost_or_double(url: str, answer: Any) -> None:
@@ -220,19 +219,28 @@ def test_who_has_another_teacher_is_refused(start: Start) -> None:
 @needs_postgres
 class TestServer:
     @pytest.fixture
-    def url(self, server: str) -> Iterator[str]:
+    def url(self, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        """Return the URL of a server without studies; connections that Optuna leaves open are closed at the end."""
+        made: list[Any] = []
+        make = study._storage
+
+        def noted(location: str, *, create: bool) -> Any:
+            made.append(make(location, create=create))
+            return made[-1]
+
+        monkeypatch.setattr(study, "_storage", noted)
         yield server
         for one in studies(server):
             optuna.delete_study(study_name=one.study_name, storage=one._storage)
         opened.cache_clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna leaves connections open
-            gc.collect()
+        for storage in made:
+            storage.remove_session()
+            storage.engine.dispose()
 
     def test_four_workers_of_which_one_is_killed_lose_no_trial_and_count_none_twice(
         self, url: str, start: Start
     ) -> None:
-        first = start(*WORDS, "--budget", "24", "--storage", url, "--json", "--epochs", "3000")
+        first = start(*WORDS, "--budget", "14", "--storage", url, "--json", "--epochs", "1800")
         until(lambda: trials(url))
         name = studies(url)[0].study_name
         others = [start("verify", "--join", name, "--storage", url, cache=f"machine-{i}") for i in range(3)]
