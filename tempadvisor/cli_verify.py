@@ -48,6 +48,9 @@ def verify(
     plot: Annotated[
         str | None, typer.Option(metavar="FILE.svg", help="Draw accuracy over temperature, before and after.")
     ] = None,
+    proxy: Annotated[
+        str | None, typer.Option(metavar="X", help="Share of the epochs that students train; 1 if not given.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the study is kept: a file, or a database's URL.")
     ] = None,
@@ -61,7 +64,7 @@ def verify(
 ) -> None:
     """Confirm the recommended temperature by training a few students."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
-    given = [value for value in (teacher, data, model, config, seed, *flags.values()) if value is not None]
+    given = [one for one in (teacher, data, model, config, seed, proxy, *flags.values()) if one is not None]
     if join is not None:
         _join(join, storage, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
         return
@@ -85,7 +88,9 @@ def verify(
         task = DEMO
     else:
         setup = read_setup(None if config is None else Path(config), flags)
-        task = Task(teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed)
+        task = Task(
+            teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed, proxy=_share(proxy)
+        )
     amount = (DEMO_BUDGET if demo else "10") if budget is None else budget
     with _kept(storage, demo=demo) as place:
         if dry_run:
@@ -163,6 +168,13 @@ def _kept(storage: str | None, *, demo: bool) -> Iterator[str | None]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield f"journal:///{folder}/demo.journal"
+
+
+def _share(text: str | None) -> float:
+    try:
+        return float(text or 1)
+    except ValueError:
+        raise UsageError(f"--proxy must be a number. Got {str(text)[:60]!r}.", code="bad_number") from None
 
 
 def _whole(text: str | None, flag: str, default: int, *, low: int) -> int:

@@ -256,7 +256,7 @@ def views_of(curve: Curve) -> tuple[Views, Facts]:
     kind, seed = curve.setup.augmentation or "none", bench.split_seed or 0
     count = bench.augmentation_views or 1
     views = augmented(*samples.train, samples.n_classes, kind, count, moves=samples.moves, seed=seed + 1000)
-    teacher, facts = _teacher(curve, samples)
+    teacher, facts = teacher_of(curve, samples)
     key = f"logits-{facts.hash}-{tensor_hash(samples.train[0])}-{kind}-{count}-{seed + 1000}"
 
     def asked() -> dict[str, Tensor]:
@@ -293,7 +293,8 @@ def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
     return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
 
 
-def _teacher(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
+def teacher_of(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:
+    """Return the trained teacher of a curve, in evaluation mode, and its facts."""
     made = curve.teacher
     teacher, seed = _teacher_start(curve, samples)
 

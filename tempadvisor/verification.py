@@ -79,10 +79,14 @@ class Test:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What the search took: students trained, the epochs of all, and the seconds of their trainings together."""
+    """What the search took: students trained, the epochs of all, and the seconds of their trainings together.
+
+    `epochs_each` is less than the setup's where students were a proxy.
+    """
 
     trainings: int
     budget: int
+    epochs_each: int
     student_epochs: int
     seconds: float
 

@@ -357,6 +357,7 @@ def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
         cost=Cost(
             trainings=len(ended),
             budget=study.user_attrs["budget"],
+            epochs_each=case.curve.setup.epochs or 1,
             student_epochs=len(ended) * (case.curve.setup.epochs or 1),
             seconds=round(sum(one.seconds or 0.0 for one in ended), 2),
         ),

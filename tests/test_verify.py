@@ -654,8 +654,7 @@ class TestResults:
         added = run("knowledge", "add", "runs.csv")
         assert (added.code or 0) == 0, added
         told = json.loads(run(*WORDS, "--json", "--resume").out)
-        tested = [one for one in told["trials"] if one["test_accuracy"] is not None]
-        assert answer("knowledge", "list")["imports"][0]["rows"] == len(tested) if tested else False
+        assert answer("knowledge", "list")["imports"][0]["rows"] == len(told["trials"]) == 4
 
     def test_a_file_of_runs_is_there_whole_or_as_it_was(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         Path("runs.csv").write_text("before\n", encoding="utf-8")
@@ -723,11 +722,19 @@ class TestProxy:
         assert one == other != full
 
     def test_the_answer_says_what_it_may_cost(self, run: Run) -> None:
-        code, out, _ = run(*WORDS, "--proxy", "0.25")
-        assert code == 0
-        assert "5 of 20 epochs each" in out
-        assert "lost 0.1 to 0.3 pp" in out
+        done = run(*WORDS, "--proxy", "0.25")
+        assert not done.code
+        assert "5 of 20 epochs each" in done.out
+        assert "In measured setups the best T moved" in done.out
 
     @pytest.mark.parametrize("share", ["0", "1.5", "much", "nan"])
-    def test_no_share_is_refused(self, run: Run, share: str) -> None:
-        refused(run(*WORDS, "--proxy", share), "proxy must be")
+    def test_no_share_is_refused(self, refused: Callable[..., str], share: str) -> None:
+        assert "proxy must be" in refused(*WORDS, "--proxy", share)
+
+
+def test_students_that_do_better_without_kd_are_told_of(run: Run) -> None:
+    words = [word if word != "4" else "10" for word in WORDS]  # so that two are trained without KD
+    done = run(*words, "--kd-weight", "0.9", "--no-t-squared")
+    told = json.loads(run(*words, "--kd-weight", "0.9", "--no-t-squared", "--resume", "--json").out)
+    assert told["test"]["over_no_kd"] is not None
+    assert ("KD may hurt here" in done.out) == (told["test"]["over_no_kd"]["mean"] < 0)
