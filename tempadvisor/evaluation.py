@@ -292,7 +292,7 @@ def calibrate(cases: Sequence[Case], answers: Sequence[Response]) -> Calibration
     high = float(np.quantile([low for low, _ in positions], 0.95))
     chance = np.array([chance_of_harm(answer, answer.best) for answer in answers])
     harmed = np.array([_hurts(c.curve.val_gain, a.best) for c, a in zip(cases, answers, strict=True)])
-    thresholds = np.unique(np.concatenate([[0.0], chance, [1.0]]))
+    thresholds = np.unique(np.concatenate([[-1.0], chance, [1.0]]))  # -1 flags all
     unflagged = np.array([np.mean(harmed & (chance <= t)) for t in thresholds])
     few = np.array([np.mean(chance > t) <= 2 * harmed.mean() for t in thresholds])
     harm = float(max(thresholds[unflagged <= 0.02][-1], thresholds[few][0]))

@@ -12,12 +12,13 @@ from tempadvisor.advise import recommend
 from tempadvisor.calibration import Calibration
 from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regrets
 from tempadvisor.errors import KnowledgeError
-from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
+from tempadvisor.evaluation import bootstrap, calibrate, cases_of, choose, evaluate
 from tempadvisor.features import COLD, VECTOR, vector
 from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, save
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
+from tempadvisor.response import Response
 from tempadvisor.rivals import macro
 from tempadvisor.runs import Run
 
@@ -308,3 +309,9 @@ def test_a_model_of_a_kind_that_is_not_known_is_refused_in_one_line(corpus, tmp_
     save(dataclasses.replace(a_model(corpus), kind="oracle"), path)
     with pytest.raises(KnowledgeError, match=r"Run: tempadvisor knowledge restore\."):
         load(path)
+
+
+def test_where_harm_comes_as_a_surprise_everything_is_flagged(corpus):
+    sure = Response(np.array(TEMPERATURES), np.full((8, 10), 0.05))  # no curve of it lies below no KD
+    harmed = [dataclasses.replace(c, val_without=c.val_without + 0.5, without=c.without + 0.5) for c in corpus]
+    assert calibrate(cases_of(harmed), [sure] * len(harmed)).harm == -1
