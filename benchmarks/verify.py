@@ -263,19 +263,21 @@ def claim_rows(found: Sequence[Setup]) -> Iterator[str]:
 
 
 def planted_rows(found: Sequence[Setup]) -> Iterator[str]:
-    """Give how often planted recommendations are contradicted: of all searches, and as the mean over sources."""
-    yield "| planted | trainings allowed | used | searches | contradicted | mean over sources | 95 % interval |"
-    yield "|---|---|---|---|---|---|---|"
+    """Give how often planted recommendations are contradicted, upheld, and left for another temperature."""
+    yield "| planted | allowed | used | searches | contradicted | mean over sources | 95 % interval | upheld | left |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for wrong in (True, False):
         these = [(one, t) for one in found if (t := planted(one, wrong)) is not None]
         for budget in (*BUDGETS, None):
             done = [verified(one, budget, t) if budget else knowing_all(one, t) for one, t in these]
             called = np.array([v.claim == "better_found" for v, _ in done], float)
+            upheld = np.mean([v.claim in ("confirmed", "no_detectable_difference") for v, _ in done])
+            left = np.mean([v.temperature != t for (v, _), (_, t) in zip(done, these, strict=True)])
             mean, low, high = interval(called, [one for one, _ in these])
             yield (
                 f"| {'loses 1 pp and 3 errors' if wrong else 'loses below 0.2 pp'} | {budget or 'all there are'} "
                 f"| {np.mean([n for _, n in done]):.1f} | {len(these)} | {called.mean():.1%} | {mean:.1%} "
-                f"| {low:.0%} to {high:.0%} |"
+                f"| {low:.0%} to {high:.0%} | {upheld:.1%} | {left:.1%} |"
             )
 
 
