@@ -7,6 +7,7 @@ and kept as a small JSON file; `recommend` reads that alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,7 +108,13 @@ def load_standings(path: Path, book: RuleBook) -> dict[str, Standing]:
 
 
 def standings_in_use(book: RuleBook, version: str | None) -> Mapping[str, Standing]:
-    """Return the tally counted with the fitted model of this version, else the shipped one, by rule."""
+    """Return the tally counted with the fitted model of this version, else the shipped one, by rule.
+
+    A damaged one counts as none: advice does not hang on it.
+    """
     shipped = knowledge_path("rules.toml").with_name("standing.json")
-    own = load_standings(standing_path(version), book) if version else {}
-    return own or load_standings(shipped, book)
+    for path in (standing_path(version), shipped) if version else (shipped,):
+        with contextlib.suppress(KnowledgeError):
+            if found := load_standings(path, book):
+                return found
+    return {}

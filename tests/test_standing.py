@@ -163,6 +163,14 @@ class TestInUse:
         assert standings_in_use(SHIPPED, "abc") == {"S4-fine": own}
         assert standings_in_use(SHIPPED, "def") == standings_in_use(SHIPPED, None) == {"S4-fine": FIVE}
 
+    def test_a_damaged_tally_counts_as_none_and_advice_is_given_without_it(self, tmp_path: Path) -> None:
+        standing_path("abc").write_text("{")
+        assert standings_in_use(SHIPPED, "abc") == {}
+        save_standings(tmp_path / "standing.json", [FIVE], SHIPPED)
+        assert standings_in_use(SHIPPED, "abc") == {"S4-fine": FIVE}
+        (tmp_path / "standing.json").write_text("{")
+        assert recommend(None, TrainingSetup(granularity="fine")).temperature > 0
+
     def test_a_reason_carries_the_tally_of_its_rule(self, tmp_path: Path) -> None:
         save_standings(tmp_path / "standing.json", [FIVE], SHIPPED)
         reasons = {one.id: one for one in recommend(None, TrainingSetup(granularity="fine")).reasons}
