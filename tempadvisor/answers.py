@@ -92,8 +92,11 @@ def _asked(teacher: str, model: str | None, loaded: Data, views: Tensor) -> Answ
         raise
     except BaseException as error:  # the model is the user's code, which may even exit
         ended = isinstance(error, SystemExit)
-        told = "It ended the program." if ended else f"Got {type(error).__name__}: {str(error)[:200]}."
-        raise InputError(f"teacher must return logits of images. {told} ({said})", code="bad_teacher") from None
+        told = "It ended the program." if ended else f"Got {type(error).__name__}: {str(error)[:200].rstrip('.')}."
+        shape = (channels, height, width)
+        raise InputError(
+            f"teacher must return logits of images {shape}. {told} ({said})", code="bad_teacher"
+        ) from None
     return Answers(logits.float(), weights, sum(p.numel() for p in module.parameters()))
 
 

@@ -118,7 +118,19 @@ class Task:
             raise UsageError(f"proxy must be above 0 and at most 1. Got {self.proxy:g}.", code="bad_proxy")
 
     def case(self) -> Case:
-        """Return what is trained; see `case_of`."""
+        """Return what is trained; see `case_of`.
+
+        Raises:
+            InputError: there is no folder to keep things in, or as `case_of`.
+        """
+        try:
+            datasets.cache_folder()
+        except OSError as error:
+            raise InputError(
+                f"the cache folder must be one that can be made and written. Got {error.filename}: {error.strerror}. "
+                "Set TEMPADVISOR_CACHE to another.",
+                code="bad_cache",
+            ) from None
         return declared(_demo()) if self == DEMO else case_of(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -150,13 +162,20 @@ def case_of(task: Task) -> Case:
             f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} ({data}).",
             code="not_for_vectors",
         )
+    logits_from = "train" if kind == "none" else "train-augmented"
+    if setup.logits_from not in (None, logits_from):
+        raise UsageError(
+            f"logits_from must be {logits_from} here, since verify asks the teacher about what students see. "
+            f"Got {setup.logits_from}. Leave it out.",
+            code="contradiction",
+        )
     own = _split(loaded, setup.n_train, seed)
     setup = dataclasses.replace(
         setup,
         n_train=len(own.train),
         batch_size=min(setup.batch_size or 1, len(own.train)),
         image_size=None if loaded.moves == "none" else loaded.images.shape[2],
-        logits_from="train" if kind == "none" else "train-augmented",
+        logits_from=logits_from,
     )
     train, val, held = (
         (datasets.as_float(loaded.images[rows]), loaded.labels[rows]) for rows in (own.train, own.val, own.test)

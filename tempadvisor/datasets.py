@@ -104,8 +104,14 @@ def split(data: Data, *, n_train: int, n_val: int, n_test: int, seed: int) -> Sp
     The official test split is used where there is one; else the splits come from one shuffled pool.
 
     Raises:
-        InputError: there are fewer samples than asked for, or a class has no training sample.
+        InputError: there are fewer samples than asked for, or a class has none, or none to train on.
     """
+    if not (there := torch.bincount(data.labels, minlength=data.n_classes)).all():
+        raise InputError(
+            f"data must hold samples of every class from 0 to {data.n_classes - 1}; none of class "
+            f"{int((there == 0).nonzero()[0])} ({data.name}). Number the classes without a gap.",
+            code="empty_class",
+        )
     rng = np.random.default_rng(seed)
     pool = rng.permutation(data.test_start or len(data.labels))
     if data.test_start is None:
@@ -122,9 +128,10 @@ def split(data: Data, *, n_train: int, n_val: int, n_test: int, seed: int) -> Sp
     counts = torch.bincount(data.labels[indices[0]], minlength=data.n_classes)
     if not counts.all():
         empty = (counts == 0).nonzero().flatten().tolist()
+        after = "Raise n_train" if 2 * n_train < len(rest) else "Each class needs more samples"
         raise InputError(
             f"every class must have a training sample. Got none for {len(empty)} of {data.n_classes} classes, "
-            f"class {empty[0]} first ({data.name}, n_train {n_train}, split seed {seed}). Raise n_train.",
+            f"class {empty[0]} first ({data.name}, n_train {n_train}, split seed {seed}). {after}.",
             code="empty_class",
         )
     return Split(train=indices[0], val=indices[1], test=indices[2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -477,8 +478,8 @@ class TestTeachers:
             ("one_number", "one tensor of logits (8, K) for 8 images. Got (8,)."),
             ("one_row", "one tensor of logits (8, K) for 8 images. Got (1, 10)."),
             ("five_classes", "teacher must have the 10 classes of sklearn/digits. Got 5 (tutors:five_classes)."),
-            ("raising", "teacher must return logits of images. Got KeyError: 'a bug'. (tutors:raising)"),
-            ("leaving", "teacher must return logits of images. It ended the program. (tutors:leaving)"),
+            ("raising", "teacher must return logits of images (1, 8, 8). Got KeyError: 'a bug'. (tutors:raising)"),
+            ("leaving", "teacher must return logits of images (1, 8, 8). It ended the program. (tutors:leaving)"),
             ("gone", "tutors:gone must be a callable without arguments. Got SystemExit"),
             ("no_model", "tutors:no_model must return an nn.Module. Got int."),
             ("missing", "tutors:missing must be a callable without arguments. Got AttributeError"),
@@ -532,6 +533,11 @@ class TestUsage:
             (["--student", "vit_tiny_patch16_224"], "student must take batches of 32 images (1, 8, 8)."),
             (["--data", "nowhere"], "nowhere must be a data set"),
             (["--n-train", "5"], "every class must have a training sample"),
+            (["--logits-from", "test"], "logits_from must be train here, since verify asks the teacher"),
+            (
+                ["--augmentation", "standard", "--logits-from", "train"],
+                "logits_from must be train-augmented here, since verify asks",
+            ),
             (["--n-train", "1797"], "must have samples to train, to validate and to test on. Got 1797."),
             (
                 ["--augmentation", "strong"],
@@ -610,6 +616,33 @@ class TestUsage:
         task = dataclasses.replace(TASK, data="few.npz", setup=dataclasses.replace(SETUP, n_train=None))
         with pytest.raises(InputError, match=r"must have samples to train, to validate and to test on\. Got 4"):
             verify.verify(task)
+
+    @pytest.mark.parametrize(
+        ("labels", "n_train", "said"),
+        [
+            ([*range(3), 4] * 30, None, "data must hold samples of every class from 0 to 4; none of class 3 (c.npz)"),
+            ([0, 1] * 50 + [2], 5, "Raise n_train."),
+            ([0, 1] * 50 + [2], None, "Each class needs more samples."),
+        ],
+        ids=["no sample", "few taken", "few there"],
+    )
+    def test_a_class_that_is_not_trained_on_is_told_why(
+        self, labels: list[int], n_train: int | None, said: str
+    ) -> None:
+        np.savez("c.npz", images=np.zeros((len(labels), 8, 8), np.uint8), labels=np.array(labels))
+        task = dataclasses.replace(TASK, data="c.npz", setup=dataclasses.replace(SETUP, n_train=n_train))
+        with pytest.raises(InputError, match=re.escape(said)):
+            task.case()
+
+    @pytest.mark.parametrize("folder", ["/proc/nocache", "notes.txt"])
+    def test_a_cache_that_cannot_be_is_not_the_teachers_fault(
+        self, folder: str, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+    ) -> None:
+        Path("notes.txt").touch()
+        monkeypatch.setenv("TEMPADVISOR_CACHE", folder)
+        assert refused(*WORDS).startswith(
+            f"the cache folder must be one that can be made and written. Got {folder}: "
+        )
 
     def test_jobs_below_one_are_refused_by_the_function_too(self) -> None:
         with pytest.raises(UsageError, match="jobs must be at least 1"):
