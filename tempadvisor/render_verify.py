@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -22,7 +23,7 @@ COLORS = {
     "better_found": "yellow",
     "undecided": "yellow",
 }
-WIDTH = 41  # of the drawing
+WIDTH = 31  # of the drawing
 # benchmarks/proxies.py, 40 setups
 PROXY = (
     "In measured setups the best T moved by less than could be seen, so nothing is corrected; "
@@ -52,12 +53,14 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, float(f"{found.temperature:.3g}")))))
     parts: list[RenderableType] = [
         Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
+        *(Text(line, style="bold yellow") for line in _doubts(found)),
         Text(),
         table,
         Text(),
         _drawing(found.curve, found.recommendation.temperature),
     ]
-    title = Text(f"Verified: temperature {found.temperature:.3g}")
+    told = "Undecided" if found.verdict == "undecided" else "Verified"
+    title = Text(f"{told}: temperature {found.temperature:.3g}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[found.verdict], padding=(1, 2))
     if output:
         following = f"tempadvisor knowledge add {output}"
@@ -90,17 +93,25 @@ def _tested(found: Verification) -> str:
         for one in found.test.accuracy
     )
     more = [
-        f"T={found.temperature:.3g} over {what} {_points(difference)}"
+        f"T={found.temperature:.3g} over {what}, same seeds: {_points(difference)}"
         for what, difference in (
             (f"T={found.recommendation.temperature:.3g}", found.test.over_recommended),
             ("no KD", found.test.over_no_kd),
         )
         if difference
     ]
-    gained = found.test.over_no_kd
-    if gained and gained.mean < 0:
-        more.append(f"KD may hurt here: students without it reached {-100 * gained.mean:.2f} pp more.")
     return "\n".join([each, *more])
+
+
+def _doubts(found: Verification) -> Iterator[str]:
+    """Yield what is more important than the temperature."""
+    gained, profile = found.test.over_no_kd, found.recommendation.profile
+    if gained and found.test.kd_may_hurt:
+        more = -100 * gained.mean
+        yield f"But KD may hurt here: students without it reached {more:.2f} pp more on the test split."
+    reached = max((one.val_accuracy or 0.0 for one in found.trials), default=0.0)
+    if profile and reached < 1.5 / profile.n_classes:
+        yield "But no student learned much more than guessing: look at rate and epochs before the temperature."
 
 
 def _points(difference: Difference) -> str:
@@ -123,8 +134,9 @@ def _drawing(curve: tuple[Rung, ...], recommended: float) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", show_edge=False)
     table.add_column("T", justify="right")
     table.add_column("students", justify="right")
-    table.add_column(f"accuracy over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp")
-    table.add_column("pp", justify="right")
+    table.add_column(f"over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp")
+    table.add_column("measured", justify="right")
+    table.add_column("believed", justify="right")
     table.add_column("95 % interval", justify="right")
     for rung in curve:
         cells = [" "] * WIDTH
@@ -139,9 +151,12 @@ def _drawing(curve: tuple[Rung, ...], recommended: float) -> Table:
             f"{rung.temperature:.3g}",
             str(rung.n_seeds),
             Text("".join(cells), style="" if rung.n_seeds else "dim"),
+            "" if rung.measured is None or rung.temperature == recommended else f"{100 * rung.measured:+.2f}",
             "0" if rung.temperature == recommended else f"{100 * rung.mean:+.2f}",
             "recommended" if rung.temperature == recommended else span,
         )
-    table.caption = "● trained, ○ expected only, · expected before any training"
+    table.caption = (
+        "● believed where trained, ○ elsewhere, · before any training; measured: same seeds; all validation"
+    )
     table.caption_justify = "left"
     return table

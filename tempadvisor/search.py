@@ -72,6 +72,14 @@ class Search:
         """Return how many seeds a temperature has."""
         return sum(t == temperature for t, _ in self.cells)
 
+    def paired(self, temperature: float) -> list[float]:
+        """Return the accuracies over those at the recommended temperature, on the seeds that both have."""
+        return [
+            accuracy - self.cells[self.recommended, seed]
+            for (t, seed), accuracy in self.cells.items()
+            if t == temperature and (self.recommended, seed) in self.cells
+        ]
+
     def with_cell(self, cell: Cell, accuracy: float) -> Search:
         """Return the search with one training more."""
         return dataclasses.replace(self, cells={**self.cells, cell: accuracy})
@@ -125,6 +133,8 @@ def verdict(search: Search, believed: Posterior | None = None) -> Verdict:
     - no_detectable_difference: it is within 0.005 of the best, and none is shown to be better; keep it.
     - undecided: neither; the temperature to use is the best in expectation of those tried.
 
+    None is better that did not do better where it was trained, whatever is expected of it.
+
     Each claim must be as probable as `confidence` asks by the share of the budget that is spent: the error allowed
     grows in step with the trainings, so that many early looks cost little. Whatever the claim is about has 2 seeds.
     """
@@ -133,7 +143,8 @@ def verdict(search: Search, believed: Posterior | None = None) -> Verdict:
     seeds = [search.seeds(t) for t in temperatures]
     mean = gain.mean(0)
     tried = [i for i, n in enumerate(seeds) if n or i == reference]
-    best = max(tried, key=lambda i: mean[i])
+    ahead = [i for i in tried if i == reference or sum(search.paired(temperatures[i])) > 0]
+    best = max(ahead, key=lambda i: mean[i])
     rival = max((i for i in tried if i != reference), key=lambda i: mean[i], default=reference)
     allowed = (1 - search.confidence) * SPENT * min(len(search.cells) / search.budget, 1.0)
     lost = gain.max(1)

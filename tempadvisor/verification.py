@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tempadvisor.posterior import Cell
+from tempadvisor.posterior import OWN, Cell
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
-from tempadvisor.search import MATTERS, Claim, Search, posterior, verdict
+from tempadvisor.response import TOLERANCE
+from tempadvisor.search import LEAST_SEEDS, MATTERS, Claim, Search, posterior, verdict
 
 Training = tuple[float | None, int]  # temperature, None without KD, and seed
 
@@ -48,11 +49,13 @@ class Difference:
 class Rung:
     """What is believed of a temperature: accuracy over that at the recommended one, before and after the trainings.
 
-    `prior` and `mean` are expectations, `ci95` is of what the trainings leave; `n_seeds` students were trained at it.
+    `prior` and `mean` are expectations, `ci95` is of what the trainings leave. `n_seeds` students were trained at it;
+    `measured` is the mean of what they reached over those at the recommended one with the same seeds, if there are.
     """
 
     temperature: float
     n_seeds: int
+    measured: float | None
     prior: float
     mean: float
     ci95: tuple[float, float]
@@ -69,12 +72,16 @@ class Tested:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Test:
-    """What the test split said, read once: `over_recommended` is of the temperature to use, where it is another."""
+    """What the test split said, read once: `over_recommended` is of the temperature to use, where it is another.
+
+    Differences are on the seeds that both have; `kd_may_hurt` where students without KD are ahead by over 0.2 points.
+    """
 
     n_test: int
     accuracy: tuple[Tested, ...]
     over_recommended: Difference | None
     over_no_kd: Difference | None
+    kd_may_hurt: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,13 +129,16 @@ def read_search(search: Search) -> tuple[dict[str, Any], tuple[Rung, ...]]:
     believed = posterior(search)
     found = verdict(search, believed)
     before = posterior(dataclasses.replace(search, cells={}))
-    low, high = np.quantile(believed.curves.gain, [0.025, 0.975], axis=0)
+    level = float(np.mean([a for (t, _), a in search.cells.items() if t == search.recommended] or [0.5]))
+    gain = np.clip(believed.curves.gain, -level, 1 - level)  # an accuracy is a fraction
+    low, high = np.quantile(gain, [0.025, 0.975], axis=0)
     curve = tuple(
         Rung(
             temperature=t,
             n_seeds=search.seeds(t),
+            measured=float(np.mean(search.paired(t))) if search.paired(t) else None,
             prior=float(before.curves.expected[i]),
-            mean=float(believed.curves.expected[i]),
+            mean=float(gain[:, i].mean()),
             ci95=(float(low[i]), float(high[i])),
         )
         for i, t in enumerate(search.temperatures)
@@ -149,6 +159,8 @@ def _headline(
 ) -> str:
     before, now = f"T={search.recommended:.3g}", f"T={temperature:.3g}"
     gained = f"{100 * mean:+.2f} pp, 95 % interval {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f}"
+    if len(search.paired(temperature)) < LEAST_SEEDS:
+        gained += ", from one seed"
     if claim == "better_found":
         return f"Better found: use {now} instead of {before} ({gained})."
     if claim == "confirmed":
@@ -164,7 +176,7 @@ def _headline(
     near = f"{before} is within {100 * search.tolerance:g} pp of the best with probability {_percent(probability)}"
     if temperature == search.recommended:
         return f"Undecided: keep {before}; {near}, and nothing tried looks better. More budget would tell."
-    return f"Undecided: {now} looks better than {before} ({gained}), which is not proven; {near}."
+    return f"Undecided: {now} looks better than {before} ({gained}), not surely enough to claim it; {near}."
 
 
 def _percent(probability: float) -> str:
@@ -187,31 +199,37 @@ def read_test(accuracy: Mapping[Training, float], temperature: float, recommende
     """
     temperatures = sorted({t for t, _ in accuracy}, key=lambda t: t or 0.0)
     told = [[value for (t, _), value in accuracy.items() if t == one] for one in temperatures]
+    gained = _paired(accuracy, temperature, None, n_test)
     return Test(
         n_test=n_test,
         accuracy=tuple(
             Tested(temperature=t, n=len(values), accuracy=float(np.mean(values)))
             for t, values in zip(temperatures, told, strict=True)
         ),
-        over_recommended=None if temperature == recommended else _paired(accuracy, temperature, recommended),
-        over_no_kd=_paired(accuracy, temperature, None),
+        over_recommended=None if temperature == recommended else _paired(accuracy, temperature, recommended, n_test),
+        over_no_kd=gained,
+        kd_may_hurt=gained is not None and gained.mean < -TOLERANCE,
     )
 
 
-def _paired(accuracy: Mapping[Training, float], one: float | None, other: float | None) -> Difference | None:
-    """Return the difference on the seeds that both have, with Student's interval; None where they share none."""
-    both = [
-        value - accuracy[other, seed]
-        for (t, seed), value in accuracy.items()
-        if t == one and (other, seed) in accuracy
-    ]
-    if not both:
+def _paired(
+    accuracy: Mapping[Training, float], one: float | None, other: float | None, n_test: int
+) -> Difference | None:
+    """Return the difference on the seeds that both have, with Student's interval; None where they share none.
+
+    Seeds that agree by chance are not taken to agree more than trainings do: a training's own noise has a variance of
+    at least 0.08 p (1 - p) / n_test (`posterior.OWN`).
+    """
+    shared = [seed for t, seed in accuracy if t == one and (other, seed) in accuracy]
+    if not shared:
         return None
-    mean = float(np.mean(both))
-    if len(both) < 2:
-        return Difference(mean=mean, ci95=None)
-    half = _T95[min(len(both) - 2, len(_T95) - 1)] * float(np.std(both, ddof=1)) / math.sqrt(len(both))
-    return Difference(mean=mean, ci95=(mean - half, mean + half))
+    both = np.array([(accuracy[one, seed], accuracy[other, seed]) for seed in shared])
+    each, level = both[:, 0] - both[:, 1], float(both.mean())
+    if len(each) < 2:
+        return Difference(mean=float(each.mean()), ci95=None)
+    variance = max(float(each.var(ddof=1)), 2 * OWN * level * (1 - level) / n_test)
+    half = _T95[min(len(each) - 2, len(_T95) - 1)] * math.sqrt(variance / len(each))
+    return Difference(mean=float(each.mean()), ci95=(float(each.mean()) - half, float(each.mean()) + half))
 
 
 def cells_of(trials: Sequence[Trial], guess: float) -> dict[Cell, float]:
