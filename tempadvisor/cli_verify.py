@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import signal
 import sys
@@ -95,6 +96,8 @@ def verify(
     with _kept(storage, demo=demo) as place:
         if dry_run:
             plan = verifying.plan(task, budget=amount, storage=place, jobs=n_jobs)
+            if demo and storage is None:
+                plan = dataclasses.replace(plan, storage="a temporary file")
             show(plan, as_json, lambda: _rendered().plan(plan, next_command=_again()))
             return
         with progress_bar("Training students") as report:

@@ -23,15 +23,19 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     columns = (
         TextColumn(title),
         BarColumn(bar_width=20),
         TextColumn("{task.completed:,.0f}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[said]}", markup=False),
+        # the one column that is cut where the terminal is narrow
+        TextColumn(
+            "{task.fields[said]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bars(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
         task = bar.add_task(title, total=None, said="")
 
         def report(done: int, available: int | None, said: str = "") -> None:

@@ -53,7 +53,8 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
         known = name in [one.study_name for one in storage.get_all_studies()]
         if known and not resume:
             raise UsageError(
-                f"{public(location)} must not hold this study yet. It does. Add --resume to go on with it.",
+                f"{public(location)} must not hold this study yet. It does. Add --resume to go on with it, or "
+                "another --storage or --seed to begin anew.",
                 code="exists",
             )
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
@@ -84,12 +85,16 @@ def load_study(name: str, location: str) -> Study:
 
 
 def public(location: str) -> str:
-    """Return a location without its password.
+    """Return a location without its password; of a journal, the file.
 
+    >>> public("journal:////tmp/study.log"), public("journal:///study.log")
+    ('/tmp/study.log', 'study.log')
     >>> public("postgresql://ann:secret@server/studies"), public("postgresql:///studies?password=secret&port=1")
     ('postgresql://ann@server/studies', 'postgresql:///studies?password=...&port=1')
     """
     scheme, separator, rest = location.partition("://")
+    if separator and scheme == "journal":
+        return rest[1:]
     login, at, server = rest.rpartition("@")
     server = re.sub(r"([?&]\w*pass\w*)=[^&]*", r"\1=...", server)
     return f"{scheme}{separator}{login.partition(':')[0]}{at}{server}"
@@ -110,6 +115,8 @@ def _storage(location: str, *, create: bool) -> Any:
                 path.parent.mkdir(parents=True, exist_ok=True)
             _check_journal(path, create=create)
             return JournalStorage(JournalFileBackend(str(path)))
+        if scheme == "sqlite" and not create and not Path(rest[1:].partition("?")[0]).is_file():
+            raise FileNotFoundError("there is none")
         url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", location)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # heartbeats are called experimental
@@ -120,8 +127,11 @@ def _check_journal(path: Path, *, create: bool) -> None:
     """See that Optuna, which appends to whatever it is given, will not spoil another file, or make one."""
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
-            if not file.readline(4096).startswith(b'{"op_code":'):
-                raise ValueError("it is another file")
+            first = file.readline(4096)
+        if first.startswith(b"SQLite format 3\0"):
+            raise ValueError(f"it is a database: sqlite:///{path}")
+        if not first.startswith(b'{"op_code":'):
+            raise ValueError("it is another file")
     elif not create:
         raise FileNotFoundError("there is none")
 
@@ -133,10 +143,9 @@ def _reaching(location: str) -> Iterator[None]:
     except (InputError, UsageError):
         raise
     except Exception as error:  # Optuna lets through whatever its drivers and its journal raise
-        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             "storage must be a file of its own, journal:///FILE, or the URL of a database that can be reached. "
-            f"Got {public(location)}: {said[:160]}.",
+            f"Got {public(location)}: {_brief(error)}.",
             code="bad_storage",
         ) from None
 
@@ -153,12 +162,16 @@ def reachable(location: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in DRIVERS:
             raise
-        said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{public(location)} must stay within reach. Got {said[:160]}. What was trained is kept: go on with "
+            f"{public(location)} must stay within reach. Got {_brief(error)}. What was trained is kept: go on with "
             "--resume.",
             code="bad_storage",
         ) from None
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of what an error says, without its full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(". ")
 
 
 def trials_of(study: Study) -> tuple[list[Trial], frozenset[Training], bool]:

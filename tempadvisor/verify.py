@@ -326,7 +326,7 @@ def _validated(case: Case, training: Training) -> float:
 
 def _said(search: Search) -> str:
     """Say in a few words what is believed by now."""
-    if not search.cells:
+    if all(temperature == search.recommended for temperature, _ in search.cells):
         return f"T={search.recommended:.3g} first"
     found = verdict(search, posterior(search))
     low, high = (100 * end for end in found.ci95)

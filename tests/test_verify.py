@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import re
 import sys
@@ -30,6 +31,7 @@ from tempadvisor.imports import read_file
 from tempadvisor.material import start_of
 from tempadvisor.models import weights_hash
 from tempadvisor.pictures import verification_svg
+from tempadvisor.progress import progress_bar
 from tempadvisor.records import TrainingSetup
 from tempadvisor.study import load_study, public
 from tempadvisor.verification import Trial, Verification
@@ -274,7 +276,10 @@ class TestResume:
 
     def test_a_study_that_exists_is_refused_without_resume(self, run: Run, refused: Callable[..., str]) -> None:
         assert not run(*WORDS).code
-        assert refused(*WORDS) == "a.journal must not hold this study yet. It does. Add --resume to go on with it."
+        assert refused(*WORDS) == (
+            "a.journal must not hold this study yet. It does. Add --resume to go on with it, or another --storage or "
+            "--seed to begin anew."
+        )
 
     def test_a_finished_one_trains_nothing_and_answers_the_same_to_the_byte(self, run: Run, trained: Trained) -> None:
         first = run(*WORDS, "--json")
@@ -551,6 +556,8 @@ class TestUsage:
             (["--config", "none.yaml"], "none.yaml must be a readable file"),
             (["--storage", "cache"], "storage must be a file of its own"),
             (["--storage", "notes.txt"], "notes.txt: it is another file."),
+            (["--storage", "st.db"], "st.db: it is a database: sqlite:///st.db."),
+            (["--storage", "journal:///notes.txt"], "Got notes.txt: it is another file."),
             (["--storage", "tutors.py"], "tutors.py: it is another file."),
             (["--storage", "ftp://ann:secret@server/x"], "Got ftp://ann@server/x: "),
             (["--storage", "postgresql://ann:secret@127.0.0.1:1/x"], "Got postgresql://ann@127.0.0.1:1/x: "),
@@ -562,8 +569,10 @@ class TestUsage:
         self, words: list[str], said: str, refused: Callable[..., str], trained: Trained
     ) -> None:
         Path("notes.txt").write_text("one line\n", encoding="utf-8")
+        Path("st.db").write_bytes(b"SQLite format 3\0")
         line = refused(*WORDS, *words)
         assert said in line
+        assert not line.endswith("..")
         assert "secret" not in line
         assert trained == []
         assert Path("notes.txt").read_text(encoding="utf-8") == "one line\n"
@@ -587,8 +596,9 @@ class TestUsage:
         assert refused("verify", *words).startswith("--join STUDY must come with --storage URL alone")
 
     def test_what_there_is_not_cannot_be_joined_and_no_file_is_made(self, refused: Callable[..., str]) -> None:
-        assert "there is none" in refused("verify", "--join", "x", "--storage", "new/a.journal")
-        assert not Path("new").exists()
+        for place in ("new/a.journal", "sqlite:///new.db"):
+            assert "there is none" in refused("verify", "--join", "x", "--storage", place)
+        assert not {"new", "new.db"} & {path.name for path in Path().iterdir()}
 
     def test_a_study_of_another_program_cannot_be_joined(self, refused: Callable[..., str]) -> None:
         import optuna
@@ -666,7 +676,7 @@ class TestResults:
         told = json.loads(run(*WORDS, "--json").out)
         done = run(*WORDS, "--resume")
         assert (done.code or 0, done.err) == (0, "")
-        assert f"Verified: temperature {told['temperature']:.3g}" in done.out
+        assert f": temperature {told['temperature']:.3g}" in done.out
         assert done.out.splitlines()[-1] == "Next: optuna-dashboard a.journal"
 
     def test_a_dry_run_trains_nothing_and_begins_no_study(self, run: Run, trained: Trained, desk: Path) -> None:
@@ -676,6 +686,27 @@ class TestResults:
         assert "4 students at most, 80 epochs" in done.out
         assert {path.name for path in desk.iterdir()} - before <= {"cache", "__pycache__"}
         assert not list((desk / "cache").glob("*.journal"))
+
+    def test_a_dry_run_of_the_demo_names_no_file_that_will_not_be(self, answer: Callable[..., Any]) -> None:
+        assert answer("verify", "--demo", "--dry-run")["storage"] == "a temporary file"
+
+    def test_progress_compares_once_there_are_two_temperatures(self) -> None:
+        told: list[tuple[int, str]] = []
+        found = verify.verify(TASK, budget="6", report=lambda n, _, said="": told.append((n, said)))
+        best = f"T={found.recommendation.temperature:.3g}"
+        assert [said for n, said in told if n < 2] == [f"{best} first"] * 2
+        assert told[-1][1].endswith(f"pp of {best}")
+
+    def test_where_the_terminal_is_narrow_only_what_is_believed_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("COLUMNS", "80")
+        with progress_bar("Training students") as report:
+            assert report is not None
+            report(3, 10, "confirmed: " + "T=4 is better " * 10)
+        shown = re.findall(r"Training students.*", terminal.getvalue())[-1]
+        assert re.search(r" 3 .*-:--:--.* confirmed: .*…", shown), shown
 
     def test_the_runs_are_taken_by_knowledge_add(
         self, run: Run, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
