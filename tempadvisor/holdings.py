@@ -177,6 +177,8 @@ def _lines(name: str) -> int | None:
 def export_text(form: str = "csv", url: str | None = None) -> str:
     """Return the user's own runs as CSV, with the columns of `bench`, or as JSONL, which leaves out what is unknown.
 
+    A run without KD has the temperature null there.
+
     Raises:
         UsageError: the format is another.
     """
@@ -216,7 +218,7 @@ def _text(form: str, runs: Iterable[Run]) -> str:
     return (
         _csv(runs)
         if form == "csv"
-        else "".join(f"{json.dumps({'schema': SCHEMA, **values_of(run)})}\n" for run in runs)
+        else "".join(f"{json.dumps({'schema': SCHEMA, 'temperature': None, **values_of(run)})}\n" for run in runs)
     )
 
 

@@ -108,6 +108,8 @@ def read_file(
             for column, why in needed.items()
             if told.get(column) in (None, "")
         ]
+        if "temperature" not in told and "://" not in name:  # a study may leave it out of trials without KD
+            problems.append(("temperature", _no_temperature(told)))
         if schema is not None and str(schema) != str(SCHEMA):
             problems.append(("schema", f"schema must be {SCHEMA}. Got {str(schema)[:40]!r}."))
         if not problems:
@@ -150,6 +152,12 @@ def _told(values: Mapping[str, Any], problems: list[tuple[str | None, str]]) -> 
     return [(word if (word := reason.split(" ")[0]) in COLUMNS else None, reason) for _, reason in problems]
 
 
+def _no_temperature(told: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches("temperature", told.keys() - COLUMNS.keys(), n=1, cutoff=ALIKE)
+    got = f"Got {near[0]!r}." if near else "Got none."
+    return f"temperature must be told by each row, empty (null) where a student was trained without KD. {got}"
+
+
 def _unfit(run: Run) -> list[tuple[str | None, str]]:
     """Return what no database takes: texts that are none, names without end."""
     found: list[tuple[str | None, str]] = []
@@ -172,7 +180,7 @@ def _about_columns(
 ) -> tuple[list[Refusal], tuple[str, ...]]:
     """Return the refusals, those of whole columns told once and first, and the columns that are left out."""
     ours = [mapping.get(theirs, theirs) for theirs in seen]
-    lacking = {c for c in (*PROVENANCE, *LOSS) if c not in ours and c not in fixed}
+    lacking = {c for c in (*PROVENANCE, *LOSS, "temperature") if c not in ours and c not in fixed}
     whole: dict[str, Refusal] = {}
     rest = []
     for one in refused:
@@ -183,7 +191,8 @@ def _about_columns(
     about = list(whole.values())
     if seen and "schema" not in seen and "temperature" not in (*ours, *fixed):
         reason = "temperature must be a column, empty where a student was trained without KD. Got none."
-        about, rest = [Refusal(file, None, "temperature", reason), *about], []
+        about = [Refusal(file, None, "temperature", reason), *(one for one in about if one.column != "temperature")]
+        rest = []
     for theirs, ours_of_it in mapping.items():
         if theirs not in seen and seen and ours_of_it:
             hint = did_you_mean(theirs, seen)

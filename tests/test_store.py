@@ -266,7 +266,7 @@ class TestForeignFiles:
     def test_json_lines_say_the_same(self) -> None:
         Path("sweep.csv").write_text(self.CSV)
         rows = [
-            {"seed": 0, "val": 0.8, "acc": 0.79, "notes": ["x"]},
+            {"seed": 0, "T": None, "val": 0.8, "acc": 0.79, "notes": ["x"]},
             {"seed": 0, "T": 1, "val": 0.81, "acc": 0.8},
             {"seed": 0, "T": 4, "val": 0.83, "acc": 0.82},
         ]
@@ -297,6 +297,22 @@ class TestForeignFiles:
     def test_without_a_temperature_the_rows_are_no_curve(self) -> None:
         Path("sweep.csv").write_text(self.CSV)
         assert reasons("sweep.csv", {k: v for k, v in MAPPING.items() if k != "T"}, FIXED) == [(None, "temperature")]
+
+    def test_a_json_line_without_the_key_temperature_is_no_run_without_kd(self) -> None:
+        rows = [
+            {"seed": 0, "temperature": "", "val_accuracy": 0.8},
+            {"seed": 1, "temprature": 4, "val_accuracy": 0.81},
+        ]
+        Path("sweep.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        (refused,) = add(["sweep.jsonl"], {}, FIXED)[0].refused
+        assert (refused.row, refused.column) == (2, "temperature")
+        assert refused.reason.endswith("Got 'temprature'.")
+        Path("sweep.jsonl").write_text(json.dumps(rows[1]))
+        told = [one.reason for one in add(["sweep.jsonl"], {}, FIXED)[0].refused]
+        assert any("Say --map temprature=temperature" in reason for reason in told)
+        assert add(["sweep.jsonl"], {"temprature": "temperature"}, FIXED)[0].rows == 1
+        Path("sweep.jsonl").write_text(json.dumps(rows[1] | {"schema": 1, "temprature": 4}))
+        assert (None, "temperature") in reasons("sweep.jsonl", {}, FIXED)
 
     def test_all_bad_rows_are_told_at_once_by_row_and_column(self) -> None:
         Path("sweep.csv").write_text(
