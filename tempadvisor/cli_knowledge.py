@@ -202,12 +202,16 @@ def fit(
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge restore")
 def restore(as_json: AsJson = False) -> None:
-    """Go back to the model before the last fit."""
+    """Swap your model in use with the one before, or with the shipped knowledge if there is none.
+
+    Nothing is lost: restore again swaps back, and recommend --knowledge-version takes either.
+    """
     from tempadvisor import render_knowledge as render
     from tempadvisor.fitting import restore as go_back
+    from tempadvisor.resources import model_path
 
     version = go_back()
-    show({"version": version}, as_json, lambda: render.restored(version))
+    show({"version": version}, as_json, lambda: render.restored(version, shipped=not model_path().exists()))
 
 
 def _pairs(option: str, words: Any) -> dict[str, str]:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tempadvisor.belief import Knowledge, knowledge_in_use
 from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.documents import write_text
-from tempadvisor.errors import UsageError
+from tempadvisor.errors import KnowledgeError, UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
 from tempadvisor.glimpses import Glimpse, glimpses_of
 from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_paths, shipped_runs
@@ -64,8 +65,9 @@ class Comparison:
 class Outcome:
     """What `refit` did: whether the new model is in use now, what it is, and what held-out setups said.
 
-    `n_curves` are all that it learned from, `n_own` those of the user, incomplete ones among them. `standing` is how
-    all completely measured setups stand to the rules.
+    `version` is that of the rules with the model, as `recommend` takes it. `n_curves` are all that it learned from,
+    `n_own` those of the user, incomplete ones among them. `standing` is how all completely measured setups stand to
+    the rules.
     """
 
     activated: bool
@@ -163,7 +165,8 @@ def refit(
     if activated:
         use(model, standing)
     n_curves = len(everything) + len(glimpses)
-    return Outcome(activated, model.version, model.kind, model.share, n_curves, n_own, comparison, standing)
+    version = Knowledge(load_rules(), model).version
+    return Outcome(activated, version, model.kind, model.share, n_curves, n_own, comparison, standing)
 
 
 def evaluated(
@@ -197,21 +200,37 @@ def use(model: Learned, standing: Sequence[Standing] = ()) -> None:
 
 
 def restore() -> str:
-    """Put the model before back to use, and return its version, or that of the shipped knowledge if there was none.
+    """Swap the user's model in use with the one before, and return the version of the knowledge in use now.
+
+    If there is none before, the shipped knowledge is in use; the next call swaps back. A model before that cannot be
+    read counts as none.
 
     Raises:
-        UsageError: no model of this user is in use.
+        UsageError: there is no model of this user.
     """
     path, before = model_path(), previous_path()
-    if before.exists():
+    if _is_sound(before):
+        kept = path.with_name(f"model.kept.{os.getpid()}.npz")
+        if path.exists():
+            shutil.copyfile(path, kept)
         before.replace(path)
-        return load(path).version
-    if not path.exists():
+        if kept.exists():
+            kept.replace(before)
+    elif path.exists():
+        path.replace(before)
+    else:
         raise UsageError(
             "restore needs a model of yours in use. There is none: fit makes one.", code="nothing_to_undo"
         )
-    path.unlink()
-    return "shipped"
+    return knowledge_in_use(load_rules()).version
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        load(path)
+    except KnowledgeError:
+        return False
+    return True
 
 
 def fit(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> Learned:

@@ -198,9 +198,9 @@ def outcome(found: Outcome) -> str:
     return "\n".join([*lines[:-1], "", tally, _table([head, *rows]), "", lines[-1]])
 
 
-def restored(version: str) -> str:
+def restored(version: str, *, shipped: bool) -> str:
     """Say what is in use again."""
-    return f"In use again: {'the shipped knowledge' if version == 'shipped' else f'model {version}'}"
+    return f"In use again: {'the shipped ' if shipped else ''}knowledge {version}"
 
 
 def _counts(cells: Iterable[Cell]) -> list[tuple[str, str, str]]:

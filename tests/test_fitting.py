@@ -173,18 +173,21 @@ def version(**options):
     return recommend(made("a", 0, 0).profile, made("a", 0, 0).run.setup, **options).version["knowledge"]
 
 
-def test_a_model_in_use_answers_and_restore_goes_back_step_by_step():
-    before, model = version(), a_model(curves())
-    use(model)
-    assert version() == f"{before}-abc"
-    use(dataclasses.replace(model, version="def"))
-    assert version() == f"{before}-def"
-    assert restore() == "abc"
-    assert version() == f"{before}-abc"
-    assert restore() == "shipped"
-    assert version() == before
+def test_a_model_in_use_answers_and_restore_swaps_it_with_the_one_before():
+    shipped, model = version(), a_model(curves())
     with pytest.raises(UsageError, match="restore needs a model of yours in use"):
         restore()
+    use(model)
+    assert version() == f"{shipped}-abc"
+    assert restore() == version() == shipped
+    assert version(knowledge_version=f"{shipped}-abc") == f"{shipped}-abc"
+    assert restore() == version() == f"{shipped}-abc"
+    use(dataclasses.replace(model, version="def"))
+    assert version() == f"{shipped}-def"
+    for now, other in (("abc", "def"), ("def", "abc")):
+        assert restore() == version() == f"{shipped}-{now}"
+        assert version(knowledge_version=f"{shipped}-{other}") == f"{shipped}-{other}"
+    assert sorted(path.name for path in model_path().parent.glob("model*")) == ["model.npz", "model.previous.npz"]
 
 
 def test_a_fit_killed_at_any_moment_leaves_a_whole_model_in_use_and_restore_works(tmp_path):
@@ -227,14 +230,14 @@ def test_between_any_two_steps_of_a_fit_the_old_model_is_in_use(monkeypatch, ste
             use(dataclasses.replace(before, version="new"))
     assert model_path().name not in renames
     assert load(model_path()).version == "abc"
-    assert restore() in ("old", "abc")
+    assert restore().split("-")[1] in ("old", "abc")
     assert load(model_path()).version in ("old", "abc")
 
 
 def test_a_model_that_was_moved_away_is_mended_by_restore():
     use(a_model(curves()))
     model_path().replace(fitting.previous_path())
-    assert restore() == "abc"
+    assert restore().endswith("-abc")
     assert model_path().exists()
 
 
@@ -271,8 +274,9 @@ def test_a_damaged_model_in_use_is_one_line_and_the_rules_can_be_asked_for():
     result = CliRunner().invoke(app, ["recommend", "--epochs", "10"])
     assert "must be a model as `tempadvisor knowledge fit` writes it" in str(result.exception)
     assert version(knowledge_version=before) == before
-    assert restore() == "shipped"
-    assert version() == before
+    assert restore() == version() == before
+    with pytest.raises(UsageError, match="restore needs a model of yours in use"):
+        restore()
 
 
 def test_a_pinned_version_is_found_behind_a_damaged_model_and_not_found_says_what_is_damaged():
@@ -314,9 +318,10 @@ def test_a_worse_model_is_not_put_to_use_unless_forced(monkeypatch):
     assert not model_path().exists()
     forced = CliRunner().invoke(app, ["knowledge", "fit", "--force"])
     assert forced.exit_code == 0
-    assert "In use now" in forced.stdout
     assert "Measured setups that speak for and against each rule that moves T" in forced.stdout
     assert model_path().exists()
+    assert f"In use now, as knowledge {version()}." in forced.stdout
+    assert told["version"] == version()
 
 
 @pytest.mark.slow

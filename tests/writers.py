@@ -122,7 +122,7 @@ def fits_killed(one: str, other: str, times: str, seed: str) -> object:
         amid |= {pid for path in model_path().parent.iterdir() if f".{pid}." in path.name}
         held = [load(path).version for path in (model_path(), previous_path())]
         advised = recommend().version["knowledge"].split("-")[1]
-        found.append([held[0], advised, held[1], restore()])
+        found.append([held[0], advised, held[1], restore().split("-")[1]])
     return {"found": found, "amid": len(amid)}
 
 
