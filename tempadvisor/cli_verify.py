@@ -92,10 +92,10 @@ def verify(
         task = Task(
             teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed, proxy=_share(proxy)
         )
-    amount = (DEMO_BUDGET if demo else "10") if budget is None else budget
+    amount = DEMO_BUDGET if demo and budget is None and not resume else budget
     with _kept(storage, demo=demo) as place:
         if dry_run:
-            plan = verifying.plan(task, budget=amount, storage=place, jobs=n_jobs)
+            plan = verifying.plan(task, budget="10" if amount is None else amount, storage=place, jobs=n_jobs)
             if demo and storage is None:
                 plan = dataclasses.replace(plan, storage="a temporary file")
             show(plan, as_json, lambda: _rendered().plan(plan, next_command=_again()))

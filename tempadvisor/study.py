@@ -43,12 +43,20 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
     """Return the study, begun here or before; whoever works on it finds what is to be known in its attributes.
 
     Raises:
-        UsageError: it has begun before, and `resume` is off.
+        UsageError: it has begun before and `resume` is off, or it has not and `resume` is on.
         InputError: the storage cannot be had.
     """
     import optuna
 
-    storage = _storage(location, create=True)
+    unknown = UsageError(
+        f"{public(location)} must hold this study, to go on with it. It does not. Leave --resume out to begin it, or "
+        "compare teacher, data, setup and --storage with where it began.",
+        code="no_study",
+    )
+    try:
+        storage = _storage(location, create=not resume)
+    except InputError as error:
+        raise unknown if isinstance(error.__context__, FileNotFoundError) else error from None
     with _reaching(location):
         known = name in [one.study_name for one in storage.get_all_studies()]
         if known and not resume:
@@ -57,6 +65,8 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
                 "another --storage or --seed to begin anew.",
                 code="exists",
             )
+        if resume and not known:
+            raise unknown
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
         for attribute, value in attributes.items():
             if attribute not in study.user_attrs:

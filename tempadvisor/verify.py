@@ -68,7 +68,7 @@ class Plan:
 def verify(
     task: Task,
     *,
-    budget: str = "10",
+    budget: str | None = None,
     storage: str | None = None,
     jobs: int = 1,
     resume: bool = False,
@@ -79,19 +79,20 @@ def verify(
 
     Args:
         task: teacher, data, and setup; the temperature is chosen on the validation split.
-        budget: trainings at most, as "10"; or what they may take in all, as "600 epochs" or "30 minutes".
+        budget: trainings at most, as "10"; or what they may take in all, as "600 epochs" or "30 minutes". 10 unless
+            given, or that of the study that is resumed.
         storage: where the study is kept: a file, `journal:///FILE`, or the URL of a database that Optuna knows; a
             journal in the cache folder unless given.
         jobs: processes on this machine.
-        resume: go on with the study that `storage` has of this task.
+        resume: go on with the study that `storage` has of this task, whatever its budget was.
         out: file for the runs that were tested, as `knowledge add` takes them; the teacher's profile goes beside it.
         report: called with the trainings done, the budget, and what is believed by now.
 
     Raises:
-        UsageError: the setup cannot be trained, the budget is none, or the study exists and `resume` is off.
+        UsageError: the setup cannot be trained, the budget is none, or the study exists or not against `resume`.
         InputError: data, teacher or storage cannot be had, or a student does not fit the memory.
     """
-    case, prepared = _prepared(task, budget, storage, jobs)
+    case, prepared = _prepared(task, "10" if budget is None else budget, storage, jobs)
     study = open_study(
         prepared.study,
         prepared.storage,
@@ -102,6 +103,7 @@ def verify(
             "logits": _shown(case),
             "n_val": case.n_val,
             "budget": prepared.budget,
+            "asked": prepared.asked,
             "recommended": prepared.advice.temperature,
             "temperatures": prepared.temperatures,
             "prior": prepared.prior.gain.tolist(),
@@ -110,6 +112,9 @@ def verify(
     )
     with reachable(prepared.storage):
         _check_same(study, case)
+        if budget is not None and prepared.asked != study.user_attrs["asked"]:
+            study.set_user_attr("budget", prepared.budget)
+            study.set_user_attr("asked", prepared.asked)
         with workers(prepared.study, prepared.storage, jobs), threads(case, jobs):
             _work(study, case, report)
         found = _concluded(study, case, prepared)
@@ -166,6 +171,7 @@ class Prepared(NamedTuple):
     prior: Response
     temperatures: tuple[float, ...]
     budget: int
+    asked: str
     study: str
     storage: str
 
@@ -192,9 +198,10 @@ def _prepared(task: Task, budget: str, storage: str | None, jobs: int) -> tuple[
             code="bad_budget",
         )
     number = int(min(trainings, MOST_BUDGET))
-    name = f"verify-{case.hash}-{advice.temperature:g}-{amount:g}{unit[0]}"
+    asked = f"{amount:g} {unit}"
+    name = f"verify-{case.hash}-{advice.temperature:g}"
     where = storage or f"journal:///{cache_folder() / name}.journal"
-    return case, Prepared(advice, Response(np.array(temperatures), gain), temperatures, number, name, where)
+    return case, Prepared(advice, Response(np.array(temperatures), gain), temperatures, number, asked, name, where)
 
 
 def read_budget(text: str) -> tuple[float, str]:
@@ -292,16 +299,16 @@ def _next(search: Search, ended: list[Trial], pending: frozenset[Training], budg
 
 def _work(study: Study, case: Case, report: Progress | None) -> int:
     """Train what is proposed until nothing is, and return how many students this process trained."""
-    said, guess, count, longest = study.user_attrs, 1 / case.material.samples.n_classes, 0, 0.1
-    ends = said["temperatures"][0], said["temperatures"][-1]
+    guess, count, longest = 1 / case.material.samples.n_classes, 0, 0.1
+    temperatures = study.user_attrs["temperatures"]
     since = time.monotonic()
     while True:
         ended, pending, waiting = trials_of(study)
         if not waiting:
-            search = _search(study, ended, guess)
+            search, budget = _search(study, ended, guess), study.user_attrs["budget"]
             if report is not None:
-                report(len(ended), said["budget"], _said(search))
-            training = _next(search, ended, pending, said["budget"])
+                report(len(ended), budget, _said(search))
+            training = _next(search, ended, pending, budget)
             if training is None and (
                 not pending or time.monotonic() - since > max(PATIENCE * longest, LEAST_PATIENCE)
             ):
@@ -311,7 +318,7 @@ def _work(study: Study, case: Case, report: Progress | None) -> int:
                 continue
             enqueue(study, training)
         began = time.monotonic()
-        count += take(study, lambda training: _validated(case, training), ends)
+        count += take(study, lambda training: _validated(case, training), (temperatures[0], temperatures[-1]))
         since = time.monotonic()
         longest = max(longest, since - began)
 
@@ -373,13 +380,16 @@ def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
 def _tested(
     study: Study, case: Case, ended: list[Trial], temperatures: Collection[float | None]
 ) -> dict[Training, float]:
-    """Return test accuracies at `temperatures`, read once and kept in the study; students are forgotten then."""
-    if "test" not in study.user_attrs:
+    """Return test accuracies at `temperatures`, each read once and kept in the study; students are forgotten then."""
+    known = {(t, int(seed)): float(value) for t, seed, value in study.user_attrs.get("test", [])}
+    cells: list[Training] = [(one.temperature, one.seed) for one in ended]
+    wanted = [cell for cell in cells if cell[0] in temperatures]
+    unread = [cell for cell in wanted if cell not in known]
+    if unread:
         guess = 1 / case.material.samples.n_classes
-        wanted = [one for one in ended if one.temperature in temperatures]
-        read = [accuracy(student(case, (one.temperature, one.seed)), *case.material.samples.test) for one in wanted]
-        told = [[one.temperature, one.seed, guess if a is None else a] for one, a in zip(wanted, read, strict=True)]
-        study.set_user_attr("test", told)
-        for one in ended:
-            forget(case, (one.temperature, one.seed))
-    return {(t, int(seed)): float(value) for t, seed, value in study.user_attrs["test"]}
+        read = [accuracy(student(case, cell), *case.material.samples.test) for cell in unread]
+        known |= {cell: guess if a is None else a for cell, a in zip(unread, read, strict=True)}
+        study.set_user_attr("test", [[*cell, value] for cell, value in known.items()])
+    for cell in cells:
+        forget(case, cell)
+    return {cell: known[cell] for cell in wanted}

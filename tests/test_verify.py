@@ -215,6 +215,21 @@ class TestTestData:
         assert verify.verify(TASK, budget="4", resume=True) == first
         assert read == []
 
+    def test_with_another_budget_only_what_was_not_read_is_read(self, read: list[tuple[str, float | None]]) -> None:
+        first = verify.verify(TASK, budget="4")
+        read.clear()
+        more = verify.verify(TASK, budget="12", resume=True)
+        before, after = (
+            {(one.temperature, one.seed): one.test_accuracy for one in found.trials if one.test_accuracy is not None}
+            for found in (first, more)
+        )
+        again = verify.verify(TASK, budget="12", resume=True)
+        assert sorted(str(t) for split, t in read if split == "test") == sorted(
+            str(t) for t, _ in after.keys() - before
+        )
+        assert all(before[cell] == after[cell] for cell in before.keys() & after)
+        assert again == more
+
     def test_all_else_comes_from_the_validation_split(self, monkeypatch: pytest.MonkeyPatch) -> None:
         honest = verify.verify(TASK, budget="8", storage="a.journal")
         true_case = Task.case
@@ -288,10 +303,34 @@ class TestResume:
         assert (first.code or 0, again.code or 0, len(trained)) == (0, 0, n)
         assert again.out == first.out
 
-    def test_another_budget_is_another_study(self) -> None:
-        verify.verify(TASK, budget="2", storage="a.journal")
-        found = verify.verify(TASK, budget="4", storage="a.journal")
-        assert found.cost.trainings == 4
+    def test_another_budget_goes_on_with_the_same_trainings(self, trained: Trained) -> None:
+        first = verify.verify(TASK, budget="4", storage="a.journal")
+        assert len(trained) == 4
+        more = verify.verify(TASK, budget="12", storage="a.journal", resume=True)
+        assert more.study == first.study
+        assert (first.cost.budget, more.cost.budget) == (4, 12)
+        seconds = {(one.temperature, one.seed): one.seconds for one in more.trials}
+        assert all(seconds[one.temperature, one.seed] == one.seconds for one in first.trials), "none counts twice"
+        assert set(trained) == set(seconds) > cells(first.trials)
+
+    def test_without_a_budget_that_of_the_study_holds(self, trained: Trained) -> None:
+        first = verify.verify(TASK, budget="4", storage="a.journal")
+        n = len(trained)
+        assert verify.verify(TASK, storage="a.journal", resume=True) == first
+        assert len(trained) == n
+
+    def test_a_smaller_budget_than_was_spent_ends_the_search(self, trained: Trained) -> None:
+        first = verify.verify(TASK, budget="6", storage="a.journal")
+        n = len(trained)
+        less = verify.verify(TASK, budget="2", storage="a.journal", resume=True)
+        assert (len(trained), less.cost.budget, cells(less.trials)) == (n, 2, cells(first.trials))
+
+    @pytest.mark.parametrize("place", ["a.journal", "sqlite:///a.db", "cache/other.journal"])
+    def test_what_has_not_begun_cannot_be_gone_on_with(self, place: str, refused: Callable[..., str]) -> None:
+        verify.verify(TASK, budget="2", storage="cache/other.journal")
+        line = refused(*WORDS, "--storage", place, "--lr", "0.2", "--resume")
+        assert line.startswith(f"{place} must hold this study, to go on with it. It does not. Leave --resume out to")
+        assert not list(Path().glob("a.*"))
 
     def test_no_student_of_a_teacher_is_taken_for_one_of_another_with_the_same_weights(
         self, trained: Trained
@@ -366,8 +405,10 @@ class TestFailures:
         assert tested[best] == pytest.approx(0.1)
         assert tested[found.temperature] > 0.3
 
-    def test_where_all_diverge_the_rate_is_to_blame(self, refused: Callable[..., str]) -> None:
-        line = refused(*WORDS[:2], *(word if word != "0.1" else "1e30" for word in REST), "--resume")
+    def test_where_all_diverge_the_rate_is_to_blame(self, run: Run, refused: Callable[..., str]) -> None:
+        words = [word if word != "0.1" else "1e30" for word in WORDS]
+        run(*words)
+        line = refused(*words, "--resume")
         assert line == "students must train to finite logits. None of 4 did. Lower --lr."
 
     @pytest.mark.parametrize(
@@ -381,14 +422,21 @@ class TestFailures:
     )
     @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", "0.05"), ("adam", "0.0707")])
     def test_out_of_memory_says_which_batch_and_rate_to_take(
-        self, error: Exception, optimizer: str, lr: str, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+        self,
+        error: Exception,
+        optimizer: str,
+        lr: str,
+        monkeypatch: pytest.MonkeyPatch,
+        run: Run,
+        refused: Callable[..., str],
     ) -> None:
         def full(*_: Any, **__: Any) -> None:
             raise error
 
         monkeypatch.setattr(students, "train", full)
-        words = [optimizer if word == "sgd" else word for word in REST]
-        line = refused("verify", "tutors:a_tutor", *words, "--resume")
+        words = [optimizer if word == "sgd" else word for word in WORDS]
+        run(*words)
+        line = refused(*words, "--resume")
         assert line.endswith(f"Verify and train with half of it: --batch-size 16 --lr {lr}.")
 
 

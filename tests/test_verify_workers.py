@@ -146,17 +146,17 @@ def began(process: Started, n: int) -> bool:
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(start: Start, seed: int) -> None:
     rng = random.Random(seed)
     whole = untimed(done(start(*WORDS, "--budget", "8", "--storage", "whole.journal", "--json"))[0])
-    words = (*WORDS, "--budget", "8", "--storage", "a.journal", "--resume", "--json")
+    words = (*WORDS, "--budget", "8", "--storage", "a.journal", "--json")
     amid = 0
-    for _ in range(4):
-        process = start(*words, cache="cache-of-the-killed")
+    for i in range(4):
+        process = start(*words, *["--resume"][:i], cache="cache-of-the-killed")
         n = len(trials("a.journal")) if Path("a.journal").exists() else 0
         until(functools.partial(began, process, n))
         time.sleep(rng.uniform(0, 2.0))
         process.kill()
         process.wait()
         amid += any(trial.state == TrialState.RUNNING for trial in trials("a.journal"))
-    found = untimed(done(start(*words, cache="cache-of-the-killed"))[0])
+    found = untimed(done(start(*words, "--resume", cache="cache-of-the-killed"))[0])
     assert amid > 0, "none was hit while it trained"
     assert found == whole
     assert_none_lost_or_double("a.journal", found)
