@@ -43,7 +43,7 @@ CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40)
 KD_WEIGHTS = ((0.1, 0.9), (0.5, 0.5), (0.9, 0.1))  # soft and hard, as in timm, torchdistill and RepDistiller
 KD_WEIGHTS_STANDARDIZED = ((0.9, 0.1), (3.0, 0.1), (9.0, 0.1))
 
-# What each rule was read from reaches about this far; beyond it the answer is the best fixed temperature.
+# What each rule was read from reaches about this far; beyond it the answer is a usual temperature of the literature.
 MANY_CLASSES = 200  # CIFAR-100 and fine-grained sets: most of the literature
 MOST_CLASSES = 1000  # ImageNet, the largest in the literature
 VOCABULARY = 30_000  # language models count tens of thousands of tokens
@@ -248,7 +248,7 @@ def _headline(
     span = f"{interval[0]:.2g} to {interval[1]:.2g}"
     gain = response.gain_over(temperature, None)
     if verdict == "unknown":
-        return f"Outside what is known: T={temperature:.2g} is the best fixed temperature elsewhere; verify it."
+        return f"Outside what is known: T={temperature:.2g} is a usual choice in the literature; verify it."
     if verdict == "kd_may_hurt":
         chance = float(np.mean(response.at(temperature) < 0))
         return (

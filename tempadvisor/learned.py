@@ -36,6 +36,7 @@ N_CURVES = 128
 N_DRAWN = 16  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
 N_NEAREST = 3
+FADED = 1.25  # of the reach: there measured runs count for nothing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -229,8 +230,8 @@ def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = 
     share = learned.share * fade(distance, learned.reach)
     if not share:
         text = (
-            f"The nearest measured setup is {distance:.2g} away, beyond the {learned.reach:.2g} that the runs are "
-            "good for: the rules answer alone. What is unknown counts as far."
+            f"The nearest measured setup is {distance:.2g} away, and beyond {FADED * learned.reach:.2g} "
+            "the runs count for nothing: the rules answer alone. What is unknown counts as far."
         )
         return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
     response = blend(rules, learned.response(row, rules.temperatures), share)
@@ -253,10 +254,10 @@ def _measured(n: int, share: float, before: float, after: float, distance: float
 
 
 def fade(distance: float, reach: float) -> float:
-    """Return how much of the model's share is left at a distance: all within `reach`, none from 1.25 of it on."""
+    """Return how much of the model's share is left at a distance: all within `reach`, none from `FADED` of it on."""
     if distance <= reach:
         return 1.0
-    return max(0.0, 5 - 4 * distance / reach) if reach else 0.0
+    return max(0.0, (FADED - distance / reach) / (FADED - 1)) if reach else 0.0
 
 
 def distances(row: Array, features: Array) -> Array:

@@ -277,11 +277,12 @@ class TestVerdicts:
         assert answer.verdict == "indifferent"
         assert "hardly matters" in answer.headline
 
-    def test_more_classes_than_any_study_is_unknown_and_gives_the_best_fixed_temperature(self) -> None:
+    def test_more_classes_than_any_study_is_unknown_and_gives_a_usual_temperature(self) -> None:
         answer = advice(dataclasses.replace(teacher(), n_classes=5000))
         assert (answer.verdict, answer.confidence) == ("unknown", "low")
         assert answer.temperature == BOOK.anchor.temperature
         assert answer.headline.startswith("Outside what is known")
+        assert "is a usual choice in the literature" in answer.headline
 
     def test_imagenet_size_is_answered_with_a_warning_and_low_confidence(self) -> None:
         answer = advice(dataclasses.replace(teacher(), n_classes=1000))
