@@ -110,6 +110,8 @@ def read_file(
         ]
         if "temperature" not in told and "://" not in name:  # a study may leave it out of trials without KD
             problems.append(("temperature", _no_temperature(told)))
+        if "val_accuracy" not in told and told.get("status") in (None, "", "FINISHED") and not told.get("error"):
+            problems.append(("val_accuracy", "val_accuracy must be given for a run that finished. Got none."))
         if schema is not None and str(schema) != str(SCHEMA):
             problems.append(("schema", f"schema must be {SCHEMA}. Got {str(schema)[:40]!r}."))
         if not problems:
@@ -180,7 +182,7 @@ def _about_columns(
 ) -> tuple[list[Refusal], tuple[str, ...]]:
     """Return the refusals, those of whole columns told once and first, and the columns that are left out."""
     ours = [mapping.get(theirs, theirs) for theirs in seen]
-    lacking = {c for c in (*PROVENANCE, *LOSS, "temperature") if c not in ours and c not in fixed}
+    lacking = {c for c in (*PROVENANCE, *LOSS, "temperature", "val_accuracy") if c not in ours and c not in fixed}
     whole: dict[str, Refusal] = {}
     rest = []
     for one in refused:
@@ -206,6 +208,8 @@ def _about_columns(
         if theirs in mapping or theirs in COLUMNS or theirs == "schema":
             continue
         near = difflib.get_close_matches(theirs.lower(), COLUMNS.keys() - {*ours, *fixed}, n=1, cutoff=ALIKE)
+        if not near and "val_accuracy" in whole and theirs.lower().startswith("val") and "loss" not in theirs.lower():
+            near = ["val_accuracy"]
         if near:
             reason = (
                 f"{theirs!r} is no column of a run. Say --map {theirs}={near[0]}, or --map {theirs}= if it is not."

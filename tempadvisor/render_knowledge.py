@@ -11,8 +11,8 @@ from tempadvisor.holdings import Exported
 from tempadvisor.store import Added, Import
 from tempadvisor.summary import Summary
 
-SHOWN = 50  # refused rows; --json has all of them
-ALIKE = 3  # findings of one sort
+SHOWN = 50  # reasons why rows are refused; --json has all of them
+ALIKE = 3  # findings of one sort, rows refused for one reason
 NAMED = 12  # columns of a file that are left out
 
 
@@ -37,16 +37,28 @@ def added(files: Iterable[Added]) -> str:
 
 
 def refused(files: Iterable[Added]) -> list[str]:
-    """Return why rows are refused, one reason a line."""
-    reasons = [reason for one in files for reason in one.refused]
+    """Return why rows are refused, one reason a line, with the rows of a file that share it."""
+    rows: dict[tuple[str, str], list[int | None]] = {}
+    for reason in (reason for one in files for reason in one.refused):
+        rows.setdefault((reason.file, reason.reason), []).append(reason.row)
     lines = []
-    for reason in reasons[:SHOWN]:
-        row = "" if reason.row is None else f" row {reason.row}"
-        where = "" if reason.reason.startswith(reason.file) else f"{reason.file}{row}: "
-        lines.append(one_line(f"{where}{reason.reason}"))
-    if len(reasons) > SHOWN:
-        lines.append(f"{len(reasons) - SHOWN} more with --json")
+    for (file, text), numbers in list(rows.items())[:SHOWN]:
+        where = "" if text.startswith(file) else f"{file}{_which(numbers)}: "
+        lines.append(one_line(f"{where}{text}"))
+    if len(rows) > SHOWN:
+        lines.append(f"{len(rows) - SHOWN} more with --json")
     return lines
+
+
+def _which(numbers: Sequence[int | None]) -> str:
+    """Name rows, many by the first of them.
+
+    >>> _which([None]), _which([7]), _which([2, 3]), _which(range(2, 1002))
+    ('', ' row 7', ' rows 2, 3', ' rows 2, 3, 4 and 997 more')
+    """
+    found = [f"{number}" for number in numbers if number is not None]
+    more = f" and {len(found) - ALIKE:,} more" if len(found) > ALIKE else ""
+    return f" row{'s' if len(found) > 1 else ''} {', '.join(found[:ALIKE])}{more}" if found else ""
 
 
 def imports(found: Sequence[Import]) -> str:

@@ -147,10 +147,14 @@ def test_refused_rows_are_objects_in_json(desk: Path, run: Run) -> None:
 
 
 def test_a_thousand_refused_rows_do_not_flood_the_terminal(desk: Path, run: Run) -> None:
-    (desk / "bad.csv").write_text("seed,T,val_accuracy,acc\n" + "0,hot,0.5,0.5\n" * 1000)
-    assert len(run("add", "bad.csv", *MAP, *SET).err.splitlines()) == 52
+    rows = "0,hot,0.5,0.5\n" * 1000 + "".join(f"0,hot{i},0.5,0.5\n" for i in range(1000))
+    (desk / "bad.csv").write_text(f"seed,T,val_accuracy,acc\n{rows}")
+    lines = run("add", "bad.csv", *MAP, *SET).err.splitlines()
+    assert lines[0] == "bad.csv rows 2, 3, 4 and 997 more: temperature must be a number above 0. Got 'hot'."
+    assert lines[-2] == "951 more with --json"
+    assert len(lines) == 52
     (file,) = json.loads(run("add", "bad.csv", *MAP, *SET, "--json").out)["files"]
-    assert len(file["refused"]) == 1000
+    assert len(file["refused"]) == 2000
 
 
 def test_check_is_exit_code_1_when_it_finds_something(run: Run) -> None:

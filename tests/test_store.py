@@ -314,6 +314,18 @@ class TestForeignFiles:
         Path("sweep.jsonl").write_text(json.dumps(rows[1] | {"schema": 1, "temprature": 4}))
         assert (None, "temperature") in reasons("sweep.jsonl", {}, FIXED)
 
+    @pytest.mark.parametrize("name", ["val", "valid_acc", "accuracy", "Val_Acc"])
+    def test_without_val_accuracy_a_finished_run_is_refused_once_a_file_with_the_column_it_may_be(
+        self, name: str
+    ) -> None:
+        Path("a.csv").write_text(f"seed,temperature,{name}\n0,1,0.8\n0,2,0.81\n")
+        refused = add(["a.csv"], {}, FIXED)[0].refused
+        assert [(one.row, one.column) for one in refused] == [(None, "val_accuracy"), (None, name)]
+        assert f"Say --map {name}=val_accuracy" in refused[1].reason
+        assert add(["a.csv"], {name: "val_accuracy"}, FIXED)[0].rows == 2
+        Path("failed.csv").write_text("seed,temperature,status,error\n0,4,FAILED,diverged\n")
+        assert add(["failed.csv"], {}, FIXED)[0].rows == 1
+
     def test_all_bad_rows_are_told_at_once_by_row_and_column(self) -> None:
         Path("sweep.csv").write_text(
             "seed,T,val,acc,optimizer\n0,1,0.8,79.5,sdg\n0,hot,0.8,0.8,sgd\n0,1\n0,2,0.8,nan,sgd\n0,3,,0.8,sgd\n"
