@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,8 +135,13 @@ class Task:
         return declared(_demo()) if self == DEMO else case_of(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the task as plain values."""
-        return {**as_dict(self), "setup": self.setup.given()}
+        """Return the task as plain values; files and folders by their whole path, for who works elsewhere."""
+        teacher, data = Path(self.teacher), Path(self.data)
+        places = {
+            "teacher": str(teacher.absolute()) if teacher.is_file() else self.teacher,
+            "data": str(data.absolute()) if self.data not in datasets.NAMES and data.exists() else self.data,
+        }
+        return {**as_dict(self), **places, "setup": self.setup.given()}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Task:
@@ -204,8 +210,8 @@ def case_of(task: Task) -> Case:
     curve = Curve(
         name=f"{loaded.name}-verified",
         bench=Bench(
-            dataset=data,
-            teacher=teacher[:100],
+            dataset=Path(data).absolute().name,  # the same wherever it is called from
+            teacher=Path(teacher).absolute().name[:100],
             split_seed=seed,
             n_val=len(val[1]),
             n_test=len(held[1]),

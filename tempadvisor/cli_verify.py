@@ -67,7 +67,7 @@ def verify(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
     given = [one for one in (teacher, data, model, config, seed, proxy, *flags.values()) if one is not None]
     if join is not None:
-        _join(join, storage, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
+        _join(join, storage, as_json, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
         return
     if demo and given:
         raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
@@ -120,7 +120,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _join(study: str, storage: str | None, more: object) -> None:
+def _join(study: str, storage: str | None, as_json: bool, more: object) -> None:
     from tempadvisor.verify import join
 
     if storage is None or more:
@@ -129,7 +129,9 @@ def _join(study: str, storage: str | None, more: object) -> None:
         )
     with progress_bar("Training students") as report:
         n = join(study, storage, report)
-    print(f"{n} students trained here.", file=sys.stderr)
+    print(f"{n} students trained here. The verdict comes from the first command with --resume.", file=sys.stderr)
+    if as_json:
+        show({"study": study, "trained": n}, as_json, str)
 
 
 def _rendered() -> Any:

@@ -5,7 +5,6 @@ Students are perceptrons of 8 units on 100 digits. Workers, servers and real sig
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -336,8 +335,7 @@ class TestResume:
         self, trained: Trained
     ) -> None:
         first = verify.verify(TASK, budget="4")
-        with contextlib.suppress(UsageError):  # it may be named alike, as its weights are
-            verify.verify(dataclasses.replace(TASK, teacher="tutors:scaled"), budget="4", storage="b.journal")
+        verify.verify(dataclasses.replace(TASK, teacher="tutors:scaled"), budget="4")
         assert len(trained) == 2 * first.cost.trainings
 
     @pytest.mark.parametrize(("what", "other"), [("hash", "0" * 16), ("logits", [9.0, *[0.0] * 9])])
@@ -655,6 +653,21 @@ class TestUsage:
         assert "must hold the study 'mine' as `tempadvisor verify` begins it" in refused(
             "verify", "--join", "mine", "--storage", "sqlite:///own.db"
         )
+
+    @pytest.mark.usefixtures("stored")
+    def test_who_joins_from_another_folder_finds_the_files(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        images, labels = load_digits(return_X_y=True)
+        np.savez("d.npz", images=(images.reshape(-1, 8, 8) * 255 / 16).round().astype(np.uint8), labels=labels)
+        words = [word if word != "sklearn/digits" else "d.npz" for word in REST]
+        begun = json.loads(run("verify", "digits.npz", *words, "--json").out)
+        Path("elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
+        done = run("verify", "--join", begun["study"], "--storage", "../a.journal", "--json")
+        assert json.loads(done.out) == {"study": begun["study"], "trained": 0}
+        assert done.err == "0 students trained here. The verdict comes from the first command with --resume.\n"
+        again = ["../d.npz" if word == "d.npz" else "../a.journal" if word == "a.journal" else word for word in words]
+        found = run("verify", "../digits.npz", *again, "--resume", "--json")
+        assert json.loads(found.out)["trials"] == begun["trials"]
 
     def test_passwords_are_cut_out_of_urls(self) -> None:
         assert public("postgresql://ann:s@e:cret@h/x?password=secret&a=b") == "postgresql://ann@h/x?password=...&a=b"

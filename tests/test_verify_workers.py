@@ -199,7 +199,7 @@ def test_another_process_joins(start: Start) -> None:
     out, err = done(second)
     assert out == ""
     n = int(err.split()[0])
-    assert err == f"{n} students trained here.\n"
+    assert err == f"{n} students trained here. The verdict comes from the first command with --resume.\n"
     assert n > 0
     found = json.loads(done(first)[0])
     assert_none_lost_or_double("a.journal", found)
