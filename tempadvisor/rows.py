@@ -27,6 +27,7 @@ _NAMES = tuple(COLUMNS)
 _PLACES: Places = tuple((name, name in {own for own, _ in _OWN}) for name in _NAMES)
 _KEY = ("suite", "curve", "seed", "temperature")
 _MEASURED = tuple((name, own) for name, own in _PLACES if name not in (*_KEY, *BOOKKEEPING))
+MEASURED = frozenset(name for name, _ in _MEASURED)  # what two runs of one key must agree in
 _TEXTS = tuple((name, own) for name, own in _PLACES if COLUMNS[name].type is str and not COLUMNS[name].spec.choices)
 # What all seeds and temperatures of a curve share, and whether the run itself has it or its setup.
 SHARED = tuple((name, own) for name, own in _PLACES[: _NAMES.index("status")] if name not in _KEY)

@@ -25,7 +25,7 @@ from tempadvisor.errors import KnowledgeError, TempAdvisorError, UsageError, did
 from tempadvisor.imports import LONGEST_NAME, Reading, Refusal
 from tempadvisor.location import Place, place_of
 from tempadvisor.records import TeacherProfile, as_dict
-from tempadvisor.rows import Maker, measured, values_of
+from tempadvisor.rows import MEASURED, Maker, measured, values_of
 from tempadvisor.runs import Key, Run
 
 WAIT_SECONDS = 120  # for other writers to finish
@@ -237,18 +237,21 @@ def _insert(
 def _contradiction(connection: sa.Connection, reading: Reading, row: int, shipped: Mapping[Key, Run]) -> Refusal:
     """Say in which column a row contradicts what is known of its key."""
     run = reading.runs[row]
+    new, again = measured(run), ""
     if run.key in shipped:
         old, where = measured(shipped[run.key]), "the shipped corpus"
     else:
         its_key = [column == value for column, value in zip(_KEY, run.key, strict=True)]
         id, content = connection.execute(sa.select(_runs.c.import_id, _runs.c.content).where(*its_key)).one()
-        old, where = json.loads(content), f"import {id}"
-    new = measured(run)
-    column = next((name for name in new if new[name] != old.get(name)), None)
-    column = column or next((name for name in old if name not in new), None)
+        old = {name: value for name, value in json.loads(content).items() if name in MEASURED}
+        where, again = f"import {id}", f"Run tempadvisor knowledge remove {id}, then add the file again."
+    different = [name for name in {**new, **old} if new.get(name) != old.get(name)]
+    column = next((name for name in different if name in new and name in old), [*different, "digest"][0])
+    said = [values.get(column, "none") for values in (old, new)]
+    another = "If it is another measurement, name its suite: --map suite= --set suite=NAME."
     reason = (
-        f"{column} must be what {where} has for this suite, curve, seed and temperature: {old.get(str(column))}. "
-        f"Got {new.get(str(column))}. If it is another measurement, name its suite: --map suite= --set suite=NAME."
+        f"{column} must be what {where} has for this suite, curve, seed and temperature: {said[0]}. "
+        f"Got {said[1]}. {again if again and column not in old else another}"
     )
     return Refusal(reading.file, row, column, reason)
 

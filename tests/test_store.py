@@ -184,6 +184,23 @@ class TestAdding:
         assert imports()[0].id in refused.reason
         assert stored() == before
 
+    @pytest.mark.parametrize(("before", "after"), [(None, 0.75), (0.75, None)])
+    def test_where_only_the_test_accuracy_is_new_or_gone_it_is_named_with_what_to_do(
+        self, before: float | None, after: float | None
+    ) -> None:
+        one = dataclasses.replace(RUN, device="cpu", test_accuracy=before)
+        add([written("a.csv", [one])], {}, {})
+        file = written("b.csv", [dataclasses.replace(one, device=None, test_accuracy=after)])
+        (refused,) = add([file], {}, {})[0].refused
+        assert refused.column == "test_accuracy"
+        assert f"temperature: {before or 'none'}. Got {after or 'none'}. " in refused.reason
+        (held,) = imports()
+        again = f"Run tempadvisor knowledge remove {held.id}, then add the file again."
+        assert refused.reason.endswith(again) == (before is None)
+        if before is None:
+            remove(held.id)
+            assert add([file], {}, {})[0].rows == 1
+
     def test_another_measurement_gets_another_suite(self) -> None:
         add([written("a.csv", some())], {}, {})
         (added,) = add([written("b.csv", some(test_accuracy=0.5))], {"suite": ""}, {"suite": "again"})
