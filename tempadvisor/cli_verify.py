@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shlex
 import signal
 import sys
@@ -100,7 +101,10 @@ def verify(
                 plan = dataclasses.replace(plan, storage="a temporary file")
             show(plan, as_json, lambda: _rendered().plan(plan, next_command=_again()))
             return
-        with progress_bar("Training students") as report:
+        with (
+            _interruptible(as_json, kept=not demo or storage is not None),
+            progress_bar("Training students") as report,
+        ):
             found = verifying.verify(
                 task,
                 budget=amount,
@@ -163,6 +167,20 @@ def _check_place(flag: str, name: str | None, suffix: str) -> None:
         raise InputError(
             f"{path} must be a file that can be written. {reason}. Name another place.", code="unwritable"
         )
+
+
+@contextlib.contextmanager
+def _interruptible(as_json: bool, *, kept: bool) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, where something is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not (kept and stop.args):  # nothing has begun
+            raise
+        line = f"Interrupted. {stop}"
+        told = json.dumps({"code": "interrupted", "message": line}) if as_json else f"tempadvisor: {line}"
+        print(told, file=sys.stderr)
+        sys.exit(130)
 
 
 @contextlib.contextmanager

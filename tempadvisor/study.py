@@ -179,6 +179,15 @@ def reachable(location: str) -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say with an interrupt how to go on after it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Add --resume to go on.") from None
+
+
 def _brief(error: Exception) -> str:
     """Return the first line of what an error says, without its full stop."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(". ")

@@ -29,7 +29,17 @@ from tempadvisor.rules import load_rules
 from tempadvisor.runs import write_runs
 from tempadvisor.search import Search, ladder, posterior, propose, verdict
 from tempadvisor.students import accuracy, forget, student, threads, workers
-from tempadvisor.study import DivergedError, enqueue, load_study, open_study, public, reachable, take, trials_of
+from tempadvisor.study import (
+    DivergedError,
+    enqueue,
+    load_study,
+    open_study,
+    public,
+    reachable,
+    resumable,
+    take,
+    trials_of,
+)
 from tempadvisor.verification import (
     Cost,
     Training,
@@ -110,7 +120,7 @@ def verify(
             "recommendation": as_dict(prepared.advice),
         },
     )
-    with reachable(prepared.storage):
+    with reachable(prepared.storage), resumable():
         _check_same(study, case)
         if budget is not None and prepared.asked != study.user_attrs["asked"]:
             study.set_user_attr("budget", prepared.budget)

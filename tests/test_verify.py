@@ -276,6 +276,20 @@ class TestResume:
         assert untimed(verify.verify(TASK, budget="8", storage="a.journal", resume=True)) == whole
         assert count == whole.cost.trainings + 1, "only the training that was stopped is done again"
 
+    def test_an_interrupt_says_how_to_go_on_where_something_is_kept(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stopped(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(students, "train", stopped)
+        line = "Interrupted. Add --resume to go on."
+        assert run(*WORDS) == (130, "", f"tempadvisor: {line}\n")
+        assert json.loads(run(*WORDS, "--resume", "--json").err) == {"code": "interrupted", "message": line}
+        assert run("verify", "--demo") == (130, "", "tempadvisor: Interrupted.\n")
+        monkeypatch.setattr(Task, "case", stopped)
+        assert run(*WORDS, "--storage", "b.journal") == (130, "", "tempadvisor: Interrupted.\n")
+
     def test_interrupted_while_the_test_split_is_read_it_is_read_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = untimed(verify.verify(TASK, budget="4", storage="whole.journal"))
 

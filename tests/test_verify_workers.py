@@ -170,7 +170,7 @@ def test_told_to_stop_it_says_one_line_and_goes_on_later(sign: signal.Signals, j
     until(lambda: Path("a.journal").exists() and len(trials("a.journal")) > 1)
     time.sleep(0.5)
     process.send_signal(sign)
-    assert done(process, 130) == ("", "tempadvisor: Interrupted.\n")
+    assert done(process, 130) == ("", "tempadvisor: Interrupted. Add --resume to go on.\n")
     assert not [trial for trial in trials("a.journal") if trial.state == TrialState.RUNNING], (
         "it is given back at once"
     )
