@@ -16,17 +16,9 @@ from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
 from tempadvisor.glimpses import teaches
-from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_profiles
+from tempadvisor.holdings import Copy, copied, own_runs, shipped_cells, shipped_profiles
 from tempadvisor.location import place_of
-from tempadvisor.rows import (
-    COLUMNS,
-    SHARED,
-    Maker,
-    Name,
-    measured,
-    results,
-    shared,
-)
+from tempadvisor.rows import COLUMNS, SHARED, Maker, Name, Result, measured, results, shared
 from tempadvisor.runs import Key, Run
 
 # Lower edges of the bins of a number; the last bin is open.
@@ -41,6 +33,7 @@ EDGES: dict[str, tuple[float, ...]] = {
     "student_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
     "teacher_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
 }
+KINDS = ("schema", "duplicate", "implausible", "contradiction")
 DENT, LEVEL = 0.1, 0.03  # a point that far from two neighbors that agree that well
 FAR_APART = 0.25
 CHANCE = 0.9
@@ -191,12 +184,11 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
         found += [Finding(kind, code, ids, *key, text) for kind, code, text in (*_mixed(runs), *_implausible(runs))]
-    copied = renamed(shipped, own)
-    for key, (other, n) in copied.items():
+    copies = copied(shipped, own)
+    for key, copy in copies.items():
         ids = tuple(sorted({origin[run.key] for run in own[key]}))
-        name = f"curve {other[1]} of suite {other[0]}"
-        text = f"{n} of its {len(results(own[key]))} runs with KD are those of {name}, renamed; fit leaves it out."
-        found.append(Finding("duplicate", "renamed", ids, *key, text))
+        found += [Finding(kind, code, ids, *key, text) for kind, code, text in _copy(copy, results(own[key]))]
+    renamed = {key for key, copy in copies.items() if not copy.differing}
     alike: dict[Any, list[tuple[bool, Name, list[Run]]]] = defaultdict(list)
     for is_own, curves in ((False, below), (True, own)):
         for key, runs in curves.items():
@@ -204,11 +196,15 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     for group in alike.values():
         for (_, old_key, old), (is_own, key, every) in itertools.combinations(group, 2):
             new = [run for run in every if run.key not in twins] if old_key == key else every
-            if is_own and new and not copied.keys() & {key, old_key}:
+            if is_own and new and not renamed & {key, old_key}:
                 ids = tuple(sorted({origin[run.key] for run in new}))
                 name = f"curve {old_key[1]} of suite {old_key[0]}"
                 found += [Finding(kind, code, ids, *key, text) for kind, code, text in _against(old, new, name)]
-    return tuple(found)
+    return tuple(
+        sorted(
+            found, key=lambda one: (KINDS.index(one.kind), one.code, one.suite or "", one.curve or "", one.imports)
+        )
+    )
 
 
 def _curves(runs: Iterable[Run]) -> Curves:
@@ -300,6 +296,19 @@ def _error(cells: Iterable[Sequence[Run]]) -> float:
 
 def _result(run: Run) -> tuple[Any, ...]:
     return (run.val_accuracy, run.test_accuracy, run.train_accuracy, run.val_loss, run.train_loss)
+
+
+def _copy(copy: Copy, every: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
+    """Say whose results a curve has: renamed ones, or all of another setup's."""
+    name, n = f"curve {copy.of[1]} of suite {copy.of[0]}", len(every)
+    if not copy.differing:
+        text = f"{copy.n} of its {n} runs with KD are those of {name}, renamed; fit leaves it out."
+        yield "duplicate", "renamed", text
+    elif copy.n == len(set(every)):
+        text = (
+            f"All its {n} runs with KD have the accuracies of {name}, which differs in {', '.join(copy.differing)}."
+        )
+        yield "duplicate", "same_results", text
 
 
 def _mixed(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:

@@ -106,7 +106,7 @@ def known_curves(url: str | None = None) -> Known:
     mine: dict[Name, list[Run]] = {}
     for run in runs:
         mine.setdefault(_name(run), []).append(run)
-    copied = renamed(shipped_cells(), mine) if mine else {}
+    copied = renamed(shipped_cells(), mine) if mine else set()
     mine = {name: found for name, found in mine.items() if name not in copied}
     below = [run for run in shipped_runs({suite for suite, _ in mine}) if _name(run) in mine]
     setups = {_name(run): shared(run) for run in below}

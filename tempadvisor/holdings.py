@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tempadvisor.documents import write_text
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
@@ -23,7 +23,7 @@ from tempadvisor.location import place_of
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import knowledge_path
-from tempadvisor.rows import COLUMNS, Maker, Name, copies, may_be_renamed, results, results_in, values_of
+from tempadvisor.rows import COLUMNS, Maker, Name, copies, differing, results, results_in, values_of
 from tempadvisor.runs import SCHEMA, Run, read_runs, to_row
 
 if TYPE_CHECKING:
@@ -58,22 +58,29 @@ def shipped_cells() -> dict[Name, list[dict[str, str]]]:
     return curves
 
 
-def renamed(
-    shipped: Mapping[Name, Sequence[Mapping[str, str]]], own: Mapping[Name, Sequence[Run]]
-) -> dict[Name, tuple[Name, int]]:
-    """Return the own curves that are another, shipped or own, renamed: with its name and how many runs they share.
+class Copy(NamedTuple):
+    """The curve whose results another has too: how many runs they share, and where their setups differ."""
 
-    Results tell, see `rows.copies`; what is known of both setups must agree.
-    """
+    of: Name
+    n: int
+    differing: tuple[str, ...]
+
+
+def copied(
+    shipped: Mapping[Name, Sequence[Mapping[str, str]]], own: Mapping[Name, Sequence[Run]]
+) -> dict[Name, Copy]:
+    """Return the own curves that have the results of another, shipped or own, see `rows.copies`."""
     make = Maker()
     found = copies(
         {key: results_in(rows) for key, rows in shipped.items()}, {key: results(runs) for key, runs in own.items()}
     )
-    return {
-        key: (other, n)
-        for key, (other, n) in found.items()
-        if may_be_renamed(own[key][0], make(shipped[other][0]) if other in shipped else own[other][0])
-    }
+    firsts = {other: make(shipped[other][0]) if other in shipped else own[other][0] for other, _ in found.values()}
+    return {key: Copy(other, n, differing(own[key][0], firsts[other])) for key, (other, n) in found.items()}
+
+
+def renamed(shipped: Mapping[Name, Sequence[Mapping[str, str]]], own: Mapping[Name, Sequence[Run]]) -> set[Name]:
+    """Return the own curves that are another, renamed: with its results, and what is known of both setups agrees."""
+    return {key for key, copy in copied(shipped, own).items() if not copy.differing}
 
 
 def shipped_profiles() -> dict[str, TeacherProfile]:

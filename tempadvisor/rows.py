@@ -89,11 +89,13 @@ def measured(run: Run) -> dict[str, Any]:
     return _known(run, _MEASURED)
 
 
-def may_be_renamed(one: Run, other: Run) -> bool:
-    """Return whether two runs may be of one setup, renamed: what both know of it agrees, free texts aside."""
+def differing(one: Run, other: Run) -> tuple[str, ...]:
+    """Return the columns of the setup in which two runs differ, as far as both tell, free texts aside."""
     names = {name for name, _ in _TEXTS}
     pairs = zip(SHARED, shared(one), shared(other), strict=True)
-    return all(a is None or b is None or a == b for (name, _), a, b in pairs if name not in names)
+    return tuple(
+        name for (name, _), a, b in pairs if name not in names and a is not None and b is not None and a != b
+    )
 
 
 def results(runs: Iterable[Run]) -> list[Result]:
@@ -138,7 +140,7 @@ def copies(
                 for other in having[result] - {name}:
                     shared_with[other].add(result)
             if shared_with:
-                other, both = max(shared_with.items(), key=lambda one: len(one[1]))
+                other, both = min(shared_with.items(), key=lambda one: (-len(one[1]), one[0]))
                 common = places[name] & places[other]
                 if len({result[2:] for result in both}) >= DIFFERENT and 2 * len(both) > len(common):
                     found[name] = other, len(both)

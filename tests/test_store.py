@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -664,12 +665,43 @@ class TestCheck:
         few = some(4, [None, 1.0], curve="few", source="maps") + some(2, [4.0, 8.0], curve="few", source="maps")
         few = [dataclasses.replace(run, val_accuracy=0.66) if (run.temperature or 0) > 1 else run for run in few]
         easy = some(curve="easy", source="maps", val_accuracy=1.0, test_accuracy=1.0)
-        longer = some(curve="longer", source="maps", setup=dataclasses.replace(RUN.setup, epochs=9, lr=0.2))
+        longer = some(4, curve="longer", source="maps", setup=dataclasses.replace(RUN.setup, epochs=9, lr=0.2))
+        longer[-1] = dataclasses.replace(longer[-1], val_accuracy=0.66)
         assert "duplicate" not in self.kinds([*few, *easy, *longer])
+
+    def test_the_accuracies_of_a_whole_curve_under_another_setup_are_named(self) -> None:
+        longer = some(curve="longer", setup=dataclasses.replace(RUN.setup, epochs=9, lr=0.2))
+        assert self.kinds(some(setup=dataclasses.replace(RUN.setup, epochs=3)), longer) == ["duplicate"]
+        (found,) = findings()
+        assert (found.curve, found.code) == ("longer", "same_results")
+        assert found.text == (
+            "All its 6 runs with KD have the accuracies of curve c of suite mine, which differs in lr, epochs."
+        )
+
+    def test_the_order_is_the_same_on_each_call(self) -> None:
+        two = [some(curve=name, suite=suite) for suite in ("b", "a") for name in ("z", "y")]
+        self.kinds(*two, some(1, curve="flat", test_accuracy=0.7, setup=dataclasses.replace(RUN.setup, lr=0.9)))
+        code = "from tempadvisor.audit import findings; print([(f.kind, f.curve, f.text) for f in findings()])"
+        told = {
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env={**os.environ, "PYTHONHASHSEED": seed},
+                capture_output=True,
+                timeout=60,
+            ).stdout
+            for seed in "123"
+        }
+        assert len(told) == 1
+        places = [(one.kind, one.suite, one.curve) for one in findings()]
+        assert places == [("duplicate", "a", "z"), ("duplicate", "b", "y"), ("duplicate", "b", "z"),
+                          ("implausible", "mine", "flat")]  # fmt: skip
 
     def test_rows_that_have_been_shipped_since_are_told_once_an_import(self, no_corpus: Path) -> None:
         other, third = (dataclasses.replace(RUN.setup, lr=lr) for lr in (0.1, 0.2))
-        two = [*some(1, curve="d", setup=other), *some(1, curve="e", setup=third)]
+        two = [
+            *some(1, curve="d", setup=other, val_accuracy=0.71),
+            *some(1, curve="e", setup=third, val_accuracy=0.72),
+        ]
         assert self.kinds(some(4), two, some(1, [None], first_seed=9, curve="own")) == []
         held = {one.file: one.id for one in imports()}
         write_runs(no_corpus / "mine.csv", [*some(1), *two])
