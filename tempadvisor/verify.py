@@ -40,15 +40,7 @@ from tempadvisor.study import (
     take,
     trials_of,
 )
-from tempadvisor.verification import (
-    Cost,
-    Training,
-    Trial,
-    Verification,
-    cells_of,
-    read_search,
-    read_test,
-)
+from tempadvisor.verification import Cost, Training, Trial, Verification, cells_of, read_search, read_test
 
 if TYPE_CHECKING:
     from optuna import Study
