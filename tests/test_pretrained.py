@@ -215,7 +215,7 @@ def test_a_checkpoint_is_a_teacher_without_finetuning_only_where_it_knows_the_cl
             samples_of(curve)
         return
     assert curve.teacher.origin == "pretrained"
-    teacher, _ = material._teacher(curve, samples_of(curve))
+    teacher, _ = material.teacher_of(curve, samples_of(curve))
     assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
 
 
