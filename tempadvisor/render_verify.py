@@ -50,6 +50,8 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     )
     if cost.epochs_each < (found.setup.epochs or 0):
         table.add_row("Proxy", f"{cost.epochs_each} of {found.setup.epochs} epochs each. {PROXY}")
+    if kept:
+        table.add_row("Study", one_line(found.study))
     table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, float(f"{found.temperature:.3g}")))))
     parts: list[RenderableType] = [
         Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
@@ -64,10 +66,8 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[found.verdict], padding=(1, 2))
     if output:
         following = f"tempadvisor knowledge add {output}"
-    elif kept and "://" in found.storage and not found.storage.startswith("journal"):
-        following = f"optuna-dashboard {found.storage}"
     elif kept:
-        following = f"optuna-dashboard {found.storage.removeprefix('journal:///')}"
+        following = f"optuna-dashboard {found.storage}"
     else:
         following = "tempadvisor verify --help"
     return laid_out(panel, following)
