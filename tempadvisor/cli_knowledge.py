@@ -134,8 +134,13 @@ def remove(
     show({"removed": removed}, as_json, lambda: render.removed(removed))
 
 
-@app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge export -o mine.csv")
+@app.command(
+    cls=PlainCommand,
+    epilog="Example: tempadvisor knowledge export -o mine.csv",
+    context_settings={"allow_extra_args": True},
+)
 def export(
+    context: typer.Context,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write a file; stdout if not given.")
     ] = None,
@@ -145,10 +150,16 @@ def export(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write your own runs to CSV, JSONL or Parquet."""
+    """Write your own runs to CSV, JSONL or Parquet.
+
+    With -o runs.csv, their teachers' profiles go to runs.teachers.jsonl, where add finds them.
+    """
     from tempadvisor import render_knowledge as render
     from tempadvisor.holdings import export_file, export_text
 
+    if context.args:
+        file = context.args[0]
+        raise UsageError(f"export must be told its file by -o. Got {file!r}. Say: -o {file}", code="no_option")
     if output is None:
         if as_json:
             raise UsageError("--json must come with -o FILE, as stdout holds the runs.", code="contradiction")
@@ -202,8 +213,9 @@ def fit(
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge restore")
 def restore(as_json: AsJson = False) -> None:
-    """Swap your model in use with the one before, or with the shipped knowledge if there is none.
+    """Swap your model in use with the one before.
 
+    If there is none before, the shipped knowledge is in use.
     Nothing is lost: restore again swaps back, and recommend --knowledge-version takes either.
     """
     from tempadvisor import render_knowledge as render

@@ -34,10 +34,11 @@ FORMATS = ("csv", "jsonl", "parquet")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exported:
-    """The file that was written, and how many runs it holds."""
+    """The file that was written, how many runs it holds, and the file of their teachers' profiles, if any."""
 
     file: str
     rows: int
+    profiles: str | None
 
 
 def shipped_runs(suites: Iterable[str | None] | None = None) -> tuple[Run, ...]:
@@ -216,9 +217,10 @@ def export_file(output: Path, form: str | None = None, url: str | None = None) -
         _write_parquet(runs, output)
     else:
         write_text(output, _text(form, runs))
-    if profiles:
-        write_profiles(profiles_path(output), profiles)
-    return Exported(str(output), len(runs))
+    beside = profiles_path(output) if profiles else None
+    if beside:
+        write_profiles(beside, profiles)
+    return Exported(str(output), len(runs), str(beside) if beside else None)
 
 
 def _text(form: str, runs: Iterable[Run]) -> str:

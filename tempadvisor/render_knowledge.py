@@ -76,7 +76,8 @@ def removed(one: Import) -> str:
 
 def exported(written: Exported) -> str:
     """Say what was written."""
-    return f"{_many(written.rows, 'run')}: {one_line(written.file)}"
+    beside = f"\ntheir teachers' profiles: {one_line(written.profiles)}" if written.profiles else ""
+    return f"{_many(written.rows, 'run')}: {one_line(written.file)}{beside}"
 
 
 def coverage(found: Coverage) -> str:

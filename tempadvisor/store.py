@@ -335,7 +335,7 @@ def _explained(place: Place, error: Exception) -> KnowledgeError:
     if "locked" in reason:
         next_step = f"Others have written to it for {WAIT_SECONDS} seconds; try again."
     elif any(word in reason for word in ("full", "disk I/O", "No space", "too large")):
-        next_step = "Nothing was added. Make room and try again."
+        next_step = "Nothing was changed. Make room and try again."
     elif place.url is not None:
         next_step = "Check the URL and the server."
     elif any(word in reason for word in ("not a database", "malformed", "no such", "encoding")):

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tempadvisor import cli
+from tempadvisor.evidence import write_profiles
 from tempadvisor.runs import read_runs
+from tempadvisor.teachers import demo_profile
 
 SWEEP = "seed,T,val_accuracy,acc,host\n0,,0.8,0.79,a\n0,1,0.81,0.8,a\n0,4,0.83,0.82,b\n"
 MAP = ("--map", "T=temperature", "--map", "acc=test_accuracy")
@@ -179,12 +181,11 @@ def test_a_hundred_findings_of_one_sort_are_shown_by_a_few_and_counted(run: Run)
     run("add", "far.csv", *MAP, *SET, "--set", "epochs=9")
     lines = run("check").out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        *["implausible"] * 3,
+        *["implausible"] * 4,
         "  and 2 more of this sort; --json has all",
-        "implausible",
         "6 findings. Next",
     ]
-    assert len({line.split(",")[1] for line in lines[:3]}) == 3
+    assert len({line.split(",")[1] for line in lines[1:4]}) == 3
     codes = [one["code"] for one in json.loads(run("check", "--json").out)["findings"]]
     assert sorted(codes) == ["far_apart", *["temperature_unused"] * 5]
 
@@ -220,8 +221,21 @@ def test_export_goes_to_stdout_or_to_a_file_that_can_be_added(
     assert len(read_runs(desk / "out.csv")) == 3
     lines = run("export", "--format", "jsonl").out.splitlines()
     assert [json.loads(line)["test_accuracy"] for line in lines] == [0.79, 0.8, 0.82]
-    assert answer("export", "-o", "out.parquet") == {"file": "out.parquet", "rows": 3}
+    assert answer("export", "-o", "out.parquet") == {"file": "out.parquet", "rows": 3, "profiles": None}
     assert run("add", "out.csv", "--knowledge", "sqlite:///b.db").out.startswith("out.csv: 3 runs of 1 temperature")
+
+
+def test_export_names_the_file_of_the_teachers_profiles_that_it_writes_too(
+    desk: Path, run: Run, answer: Callable[..., Any]
+) -> None:
+    run("add", "sweep.csv", *MAP, *SET, "--set", "curve=c")
+    write_profiles(desk / "sweep.teachers.jsonl", {"c": demo_profile()})
+    run("add", "sweep.csv", *MAP, *SET, "--set", "curve=c")
+    assert not (desk / "out.teachers.jsonl").exists()
+    done = run("export", "-o", "out.csv")
+    assert done.out == "3 runs: out.csv\ntheir teachers' profiles: out.teachers.jsonl\n"
+    assert (desk / "out.teachers.jsonl").exists()
+    assert answer("export", "-o", "out.csv")["profiles"] == "out.teachers.jsonl"
 
 
 def test_the_url_and_the_variable_name_the_database(desk: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +258,7 @@ def test_the_url_and_the_variable_name_the_database(desk: Path, run: Run, monkey
         (("remove", "x"), "There are none"),
         (("list", "--knowledge", "mysql://x"), "must be sqlite:///FILE or postgresql"),
         (("export", "--format", "xlsx"), "--format must be csv or jsonl"),
+        (("export", "out.csv"), "export must be told its file by -o. Got 'out.csv'. Say: -o out.csv"),
         (("export", "--format", "parquet"), "Add -o FILE"),
         (("export", "-o", "out.xlsx"), "must be one of csv, jsonl, parquet"),
         (("lst",), "Did you mean 'list'?"),

@@ -831,7 +831,7 @@ class TestSurvival:
         add([written("few.csv", some(curve="few"))], {}, {}, "sqlite:///own.db")
         done = writers("full", "sqlite:///own.db", many(4000), 200_000)
         assert done["code"] == 2
-        assert "Nothing was added. Make room" in done["err"]
+        assert "Nothing was changed. Make room" in done["err"]
         assert len(done["err"].splitlines()) == 1
         assert (done["before"], done["after"], done["held"]) == ([8, 8], [8, 8], [4008, 4008])
 
