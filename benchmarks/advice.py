@@ -26,7 +26,7 @@ from tempadvisor.summary import Summary, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = Path(__file__).parent / "evaluations.jsonl"
-FROZEN = ROOT / "knowledge" / "runs" / "frozen-kana.csv"
+FROZEN = sorted((ROOT / "knowledge" / "runs").glob("frozen*.csv"))
 
 
 def table(found: Summary) -> str:
@@ -59,7 +59,9 @@ def main() -> int:
     curves = shipped_curves()
     beside: list[Curve] = []
     if asked.frozen:
-        beside, curves = curves, read_curves([FROZEN], frozen=True)[0]
+        if not FROZEN:
+            parser.error("no source is frozen: kana was opened on 24 November 2026")
+        beside, curves = curves, read_curves(FROZEN, frozen=True)[0]
     began = time.perf_counter()
     said = evaluate(
         curves, by=by, beside=beside, progress=lambda done, n: print(f"fold {done} of {n}", file=sys.stderr)

@@ -180,7 +180,7 @@ def choose(cases: Sequence[Case], by: str = "source", *, glimpses: Sequence[Glim
 
     From `glimpses` is learned as in `evaluate`.
     """
-    folds = _folds(cases, by, 5)
+    folds = _folds(cases, by, None if by == "source" else 5)  # a source at a time, as advice meets a new one
     sources = [case.source for case in cases]
     reach = _reach(cases)
     taught = {}
