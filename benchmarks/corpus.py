@@ -227,7 +227,7 @@ SECTION = """{begin}
 ## What the runs say
 {n_curves} complete curves ({parts}), {n_runs:,} runs, {n_teachers} teachers, {n_failed} failed runs;
 {incomplete:,} more runs belong to curves that are not complete yet and count nowhere. Accuracy is that of the test
-split; differences are paired by seed. The frozen source is not among them.
+split; differences are paired by seed. A frozen source would not be among them.
 
 **In short**: the first question is whether a student can follow its teacher's logits, in its steps and at its
 learning rate. Where students learned their task at every temperature ({n_followed} curves), T=1 loses {followed_1}
