@@ -38,6 +38,7 @@ from tempadvisor.material import (
     device,
     material_of,
     moved,
+    profiled,
     samples_of,
     start_of,
     student_of,
@@ -45,7 +46,6 @@ from tempadvisor.material import (
 )
 from tempadvisor.pace import one_thread, step_seconds
 from tempadvisor.preflight import check_material, runs_before
-from tempadvisor.profiling import profile
 from tempadvisor.runs import Key, Run, write_runs
 from tempadvisor.suites import Curve, Suite, Teacher, read_suite
 
@@ -135,16 +135,9 @@ def _profile_teachers(suite: Suite, names: set[str], path: Path) -> None:
     profiles = read_profiles(path)
     missing = [curve for curve in suite.curves if curve.name in names - profiles.keys()]
     for curve in missing:
-        views = views_of(curve)[0]
-        assert views.teacher_logits is not None
-        mixed = curve.setup.augmentation in ("mixup", "cutmix")
         with contextlib.suppress(InputError):
-            profiles[curve.name] = profile(
-                views.teacher_logits.flatten(0, 1).numpy(),
-                None if mixed else views.targets.flatten(0, 1).argmax(1).numpy(),
-                name=str(curve.bench.teacher),
-                logits_from="train" if curve.setup.augmentation == "none" else "train-augmented",
-                read_all=True,
+            profiles[curve.name] = profiled(
+                views_of(curve)[0], curve.setup.augmentation or "none", str(curve.bench.teacher)
             )
     if profiles:
         write_profiles(path, profiles, {curve.name: _made(curve) for curve in suite.curves})

@@ -28,10 +28,10 @@ from tempadvisor.material import (
     device,
     material_of,
     moved,
+    profiled,
     student_of,
 )
 from tempadvisor.models import tensor_hash
-from tempadvisor.profiling import profile
 from tempadvisor.records import TeacherProfile, TrainingSetup, as_dict
 from tempadvisor.runs import Run
 from tempadvisor.suites import Bench, Curve, Teacher
@@ -200,13 +200,7 @@ def case_of(task: Task) -> Case:
     views = augmented(*train, loaded.n_classes, kind, count, moves=loaded.moves, seed=seed + 1000)
     logits, teacher_hash, n_params = answers(teacher, model, loaded, own.train, views.images, kind)
     views = dataclasses.replace(views, teacher_logits=logits)
-    measured = profile(
-        logits.flatten(0, 1).numpy(),
-        None if kind in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).numpy(),
-        name=teacher,
-        logits_from=setup.logits_from,
-        read_all=True,
-    )
+    measured = profiled(views, kind, teacher)
     curve = Curve(
         name=f"{loaded.name}-verified",
         bench=Bench(
@@ -227,17 +221,8 @@ def case_of(task: Task) -> Case:
 def declared(curve: Curve) -> Case:
     """Return the case of a curve of a suite, its teacher trained as the suite says."""
     material = material_of(curve)
-    views = material.views
-    assert views.teacher_logits is not None
-    origin = "train" if curve.setup.augmentation in (None, "none") else "train-augmented"
-    measured = profile(
-        views.teacher_logits.flatten(0, 1).numpy(),
-        None if curve.setup.augmentation in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).numpy(),
-        name=curve.teacher.name,
-        logits_from=origin,
-        read_all=True,
-    )
-    setup = dataclasses.replace(curve.setup, logits_from=origin, teacher_origin=curve.teacher.origin)
+    measured = profiled(material.views, curve.setup.augmentation or "none", curve.teacher.name)
+    setup = dataclasses.replace(curve.setup, logits_from=measured.logits_from, teacher_origin=curve.teacher.origin)
     return _complete(dataclasses.replace(curve, setup=setup), material, measured)
 
 

@@ -45,7 +45,7 @@ def verify(
         typer.Option(metavar="N", help="Trainings at most, 10 if not given; or 600epochs, 30minutes in all."),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the tested runs as CSV.")
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the runs as CSV, for knowledge add.")
     ] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE.svg", help="Draw accuracy over temperature, before and after.")

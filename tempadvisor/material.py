@@ -23,6 +23,8 @@ from tempadvisor.distill import Views, augment, train
 from tempadvisor.errors import InputError
 from tempadvisor.models import build, head_names, read_checkpoint, tensor_hash, weights_hash
 from tempadvisor.pretrained import Scaled, load_body, located
+from tempadvisor.profiling import profile
+from tempadvisor.records import TeacherProfile
 from tempadvisor.suites import Curve, Pretraining, Teacher
 
 TARGET_EPOCHS = 20  # of a student's training on the labels alone, where it starts target-trained
@@ -291,6 +293,27 @@ def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
             code="misfit",
         )
     return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
+
+
+def profiled(views: Views, kind: str, name: str) -> TeacherProfile:
+    """Return the profile of a teacher on all that students see of it.
+
+    Args:
+        views: with teacher logits.
+        kind: of augmentation; labels of mixed images are none.
+        name: of the teacher.
+
+    Raises:
+        InputError: its logits are none, or worse than chance.
+    """
+    assert views.teacher_logits is not None
+    return profile(
+        views.teacher_logits.flatten(0, 1).numpy(),
+        None if kind in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).numpy(),
+        name=name,
+        logits_from="train" if kind == "none" else "train-augmented",
+        read_all=True,
+    )
 
 
 def teacher_of(curve: Curve, samples: Samples) -> tuple[nn.Module, Facts]:

@@ -36,7 +36,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
 
     Args:
         found: the verification.
-        output: the file that the tested runs were written to.
+        output: the file that the runs were written to.
         kept: whether the study is still there to be looked at.
     """
     table = Table.grid(padding=(0, 2))

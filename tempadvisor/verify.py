@@ -87,7 +87,7 @@ def verify(
             journal in the cache folder unless given.
         jobs: processes on this machine.
         resume: go on with the study that `storage` has of this task, whatever its budget was.
-        out: file for the runs that were tested, as `knowledge add` takes them; the teacher's profile goes beside it.
+        out: file for all runs, as `knowledge add` takes them; the teacher's profile goes beside it.
         report: called with the trainings done, the budget, and what is believed by now.
 
     Raises:
