@@ -25,6 +25,7 @@ from tempadvisor.material import (
     Material,
     Samples,
     augmented,
+    check_moves,
     device,
     material_of,
     moved,
@@ -163,11 +164,7 @@ def case_of(task: Task) -> Case:
     setup = _trainable(task.setup)
     loaded = datasets.load(data, image_size=setup.image_size)
     kind = setup.augmentation or "none"
-    if loaded.moves == "none" and kind not in ("none", "mixup"):
-        raise InputError(
-            f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} ({data}).",
-            code="not_for_vectors",
-        )
+    check_moves(loaded.moves, kind, data)
     logits_from = "train" if kind == "none" else "train-augmented"
     if setup.logits_from not in (None, logits_from):
         raise UsageError(

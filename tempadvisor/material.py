@@ -127,16 +127,24 @@ def samples_of(curve: Curve) -> Samples:
         moves=data.moves,
     )
     for kind in (setup.augmentation or "none", curve.teacher.augmentation or "none"):
-        if data.moves == "none" and kind not in ("none", "mixup"):
-            raise InputError(
-                f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} "
-                f"({curve.name}).",
-                code="not_for_vectors",
-            )
+        check_moves(data.moves, kind, curve.name)
     _teacher_start(curve, samples)
     if curve.pretraining:
         _pretraining_data(curve.pretraining, _image_shape(samples))
     return samples
+
+
+def check_moves(moves: Moves, kind: str, where: str) -> None:
+    """See that an augmentation leaves labels as they are.
+
+    Raises:
+        InputError: it would not.
+    """
+    if moves == "none" and kind not in ("none", "mixup"):
+        raise InputError(
+            f"augmentation must be none or mixup for vectors, whose values are no neighbors. Got {kind} ({where}).",
+            code="not_for_vectors",
+        )
 
 
 def _image_shape(samples: Samples) -> tuple[int, int, int]:
