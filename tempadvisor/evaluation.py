@@ -121,7 +121,8 @@ def evaluate(
 
     Args:
         curves: complete measured curves with profiles; with those `beside` of at least three sources.
-        by: "source", or "teacher" or "setup" in ten folds.
+        by: "source", or "teacher" or "setup" in ten folds, or "frozen": all curves at once, learned from those
+            `beside` alone.
         beside: more curves to learn from, in the folds that they do not belong to; they are not scored. What rivals
             tune, they tune on these too.
         glimpses: incomplete curves to learn from, in the folds that hold out nothing of their source, teacher or
@@ -131,7 +132,10 @@ def evaluate(
         progress: called with the folds done and the folds in all.
     """
     everything = cases_of([*curves, *beside], book)
-    everywhere = _folds(everything, by)
+    if by == "frozen":
+        by, everywhere = "source", ["frozen"] * len(curves) + ["learned"] * len(beside)
+    else:
+        everywhere = _folds(everything, by)
     cases, folds = everything[: len(curves)], everywhere[: len(curves)]
     answers: list[Response | None] = [None] * len(cases)
     single: dict[tuple[str, float], Array] = {candidate: np.zeros(len(cases)) for candidate in CANDIDATES}
