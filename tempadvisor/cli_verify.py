@@ -81,6 +81,7 @@ def verify(
         )
     _check_place("-o", output, ".csv")
     _check_place("--plot", plot, ".svg")
+    from tempadvisor import plans
     from tempadvisor import verify as verifying
     from tempadvisor.case import DEMO, Task
     from tempadvisor.documents import read_setup
@@ -96,7 +97,7 @@ def verify(
     amount = DEMO_BUDGET if demo and budget is None and not resume else budget
     with _kept(storage, demo=demo) as place:
         if dry_run:
-            plan = verifying.plan(task, budget="10" if amount is None else amount, storage=place, jobs=n_jobs)
+            plan = plans.plan(task, budget="10" if amount is None else amount, storage=place, jobs=n_jobs)
             if demo and storage is None:
                 plan = dataclasses.replace(plan, storage="a temporary file")
             show(plan, as_json, lambda: _rendered().plan(plan, next_command=_again()))

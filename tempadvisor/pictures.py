@@ -12,7 +12,7 @@ from tempadvisor.verification import Rung, Verification
 
 Scale = Callable[[float], float]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 380, 56, 16, 84, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 396, 56, 16, 100, 40
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #444 } .title { font-size: 15px; font-weight: 600; fill: #222 }
 .axis { stroke: #999; fill: none } .zero { stroke-dasharray: 4 3 }
@@ -55,7 +55,9 @@ def verification_svg(found: Verification) -> str:
             for i, line in enumerate(textwrap.wrap(headline, 80)[:2])
         ),
         f'<text x="{LEFT - 40}" y="60">Validation accuracy over that at T={recommended:.3g}, in points, '
-        "with 95 % intervals; line: expected before</text>",
+        "with 95 % intervals;</text>",
+        f'<text x="{LEFT - 40}" y="75">hollow where none was trained; gray line: expected before; '
+        "dashed: the temperature to use</text>",
         *_axes(curve, low, high, x, y),
         f'<polyline class="prior" points="{prior}"/>',
         f'<line class="use" x1="{here}" x2="{here}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',

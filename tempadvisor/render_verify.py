@@ -15,7 +15,7 @@ from tempadvisor.render import laid_out, loss_formula
 from tempadvisor.verification import Difference, Rung, Verification
 
 if TYPE_CHECKING:
-    from tempadvisor.verify import Plan
+    from tempadvisor.plans import Plan
 
 COLORS = {
     "confirmed": "green",

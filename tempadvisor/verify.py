@@ -11,23 +11,19 @@ import math
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempadvisor.advise import recommend
-from tempadvisor.belief import knowledge_in_use, respond
 from tempadvisor.case import Case, Task
-from tempadvisor.datasets import cache_folder
-from tempadvisor.errors import InputError, UsageError
+from tempadvisor.errors import InputError
 from tempadvisor.evidence import profiles_path, write_profiles
-from tempadvisor.pace import step_seconds
+from tempadvisor.plans import Prepared, prepared
 from tempadvisor.progress import Progress
-from tempadvisor.records import Recommendation, as_dict
+from tempadvisor.records import as_dict
 from tempadvisor.response import Response
-from tempadvisor.rules import load_rules
 from tempadvisor.runs import write_runs
-from tempadvisor.search import Search, ladder, posterior, propose, verdict
+from tempadvisor.search import Search, posterior, propose, verdict
 from tempadvisor.students import accuracy, forget, student, threads, workers
 from tempadvisor.study import (
     DivergedError,
@@ -45,26 +41,9 @@ from tempadvisor.verification import Cost, Training, Trial, Verification, cells_
 if TYPE_CHECKING:
     from optuna import Study
 
-LEAST_BUDGET, MOST_BUDGET = 2, 10_000  # trainings
 REFERENCES = 2  # seeds of students without KD, and at T=4
 PATIENCE = 10  # times the longest training that another machine's is waited for
 LEAST_PATIENCE = 600.0  # seconds
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a verification would do at most; `minutes` are extrapolated from a few steps of a student."""
-
-    study: str
-    storage: str
-    recommended: float
-    temperatures: tuple[float, ...]
-    trainings: int
-    epochs: int
-    n_train: int
-    n_val: int
-    n_test: int
-    minutes: float
 
 
 def verify(
@@ -94,54 +73,36 @@ def verify(
         UsageError: the setup cannot be trained, the budget is none, or the study exists or not against `resume`.
         InputError: data, teacher or storage cannot be had, or a student does not fit the memory.
     """
-    case, prepared = _prepared(task, "10" if budget is None else budget, storage, jobs)
+    case, ahead = prepared(task, "10" if budget is None else budget, storage, jobs)
     study = open_study(
-        prepared.study,
-        prepared.storage,
+        ahead.study,
+        ahead.storage,
         resume=resume,
         attributes={
             "task": task.to_json(),
             "hash": case.hash,
             "logits": _shown(case),
             "n_val": case.n_val,
-            "budget": prepared.budget,
-            "asked": prepared.asked,
-            "recommended": prepared.advice.temperature,
-            "temperatures": prepared.temperatures,
-            "prior": prepared.prior.gain.tolist(),
-            "recommendation": as_dict(prepared.advice),
+            "budget": ahead.budget,
+            "asked": ahead.asked,
+            "recommended": ahead.advice.temperature,
+            "temperatures": ahead.temperatures,
+            "prior": ahead.prior.gain.tolist(),
+            "recommendation": as_dict(ahead.advice),
         },
     )
-    with reachable(prepared.storage), resumable():
+    with reachable(ahead.storage), resumable():
         _check_same(study, case)
-        if budget is not None and prepared.asked != study.user_attrs["asked"]:
-            study.set_user_attr("budget", prepared.budget)
-            study.set_user_attr("asked", prepared.asked)
-        with workers(prepared.study, prepared.storage, jobs), threads(case, jobs):
+        if budget is not None and ahead.asked != study.user_attrs["asked"]:
+            study.set_user_attr("budget", ahead.budget)
+            study.set_user_attr("asked", ahead.asked)
+        with workers(ahead.study, ahead.storage, jobs), threads(case, jobs):
             _work(study, case, report)
-        found = _concluded(study, case, prepared)
+        found = _concluded(study, case, ahead)
     if out is not None:
-        write_runs(out, case.runs(found.trials, study=prepared.study))
+        write_runs(out, case.runs(found.trials, study=ahead.study))
         write_profiles(profiles_path(out), {case.curve.name: case.profile})
     return found
-
-
-def plan(task: Task, *, budget: str = "10", storage: str | None = None, jobs: int = 1) -> Plan:
-    """Return what `verify` would do with the same arguments; nothing is trained or written."""
-    case, prepared = _prepared(task, budget, storage, jobs)
-    epochs, held = case.curve.setup.epochs or 1, case.curve.bench
-    return Plan(
-        study=prepared.study,
-        storage=public(prepared.storage),
-        recommended=prepared.advice.temperature,
-        temperatures=prepared.temperatures,
-        trainings=prepared.budget,
-        epochs=epochs * prepared.budget,
-        n_train=case.setup.n_train or 0,
-        n_val=held.n_val or 0,
-        n_test=held.n_test or 0,
-        minutes=prepared.budget * _seconds(case) / 60 / jobs,
-    )
 
 
 def join(study: str, storage: str, report: Progress | None = None) -> int:
@@ -164,84 +125,6 @@ def join(study: str, storage: str, report: Progress | None = None) -> int:
     with reachable(storage), threads(case, 1):
         _check_same(found, case)
         return _work(found, case, report)
-
-
-class Prepared(NamedTuple):
-    """A verification before its first training."""
-
-    advice: Recommendation
-    prior: Response
-    temperatures: tuple[float, ...]
-    budget: int
-    asked: str
-    study: str
-    storage: str
-
-
-def _prepared(task: Task, budget: str, storage: str | None, jobs: int) -> tuple[Case, Prepared]:
-    if jobs < 1:
-        raise UsageError(f"jobs must be at least 1. Got {jobs}.", code="bad_jobs")
-    amount, unit = read_budget(budget)
-    case = task.case()
-    knowledge = knowledge_in_use(load_rules())
-    advice = recommend(case.profile, case.setup)
-    response = respond(case.profile, case.setup, case.setup.loss_contract(), knowledge)[2]
-    temperatures = ladder(advice.temperature)
-    gain = np.stack([response.at(t) for t in temperatures], axis=1).round(6)
-    trainings = amount
-    if unit == "epochs":
-        trainings = amount / (case.curve.setup.epochs or 1)
-    elif unit == "minutes":
-        trainings = 60 * amount * jobs / _seconds(case)
-    if trainings < LEAST_BUDGET:
-        raise UsageError(
-            f"budget must allow for at least {LEAST_BUDGET} trainings, to compare two temperatures. Got {budget}, "
-            f"which is {trainings:.2g}.",
-            code="bad_budget",
-        )
-    number = int(min(trainings, MOST_BUDGET))
-    asked = f"{amount:g} {unit}"
-    name = f"verify-{case.hash}-{advice.temperature:g}"
-    where = storage or f"journal:///{cache_folder() / name}.journal"
-    return case, Prepared(advice, Response(np.array(temperatures), gain), temperatures, number, asked, name, where)
-
-
-def read_budget(text: str) -> tuple[float, str]:
-    """Return amount and unit of a budget: trials (trainings), epochs or minutes.
-
-    Raises:
-        UsageError: it is none.
-
-    >>> read_budget("10"), read_budget("600epochs"), read_budget("2.5 minutes")
-    ((10.0, 'trials'), (600.0, 'epochs'), (2.5, 'minutes'))
-    """
-    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text.strip()[len(number) :].strip() or "trials"
-    try:
-        amount = float(number)
-    except ValueError:
-        amount = math.nan
-    units = [whole for whole in ("trials", "epochs", "minutes") if whole.startswith(unit)]
-    if not math.isfinite(amount) or amount <= 0 or len(units) != 1:
-        raise UsageError(
-            f"budget must be a number of trials, epochs or minutes, such as '10', '600epochs' or '30minutes'. "
-            f"Got {text[:60]!r}.",
-            code="bad_budget",
-        )
-    return amount, units[0]
-
-
-def _seconds(case: Case) -> float:
-    """Extrapolate the seconds of one training from a few steps."""
-    setup, samples = case.curve.setup, case.material.samples
-    steps = (setup.epochs or 1) * max(1, (setup.n_train or 1) // (setup.batch_size or 1))
-    return steps * step_seconds(
-        dataclasses.replace(setup, epochs=1, n_train=None, lr=1e-3, schedule="constant", label_noise=None),
-        tuple(samples.train[0].shape[1:]),
-        samples.n_classes,
-        (4.0,),
-        1,
-    )
 
 
 def _shown(case: Case) -> list[float]:
@@ -348,7 +231,7 @@ def _said(search: Search) -> str:
 # The end.
 
 
-def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
+def _concluded(study: Study, case: Case, ahead: Prepared) -> Verification:
     """Read the search, and once the test split."""
     ended = trials_of(study)[0]
     if all(one.val_accuracy is None for one in ended):
@@ -372,9 +255,9 @@ def _concluded(study: Study, case: Case, prepared: Prepared) -> Verification:
         ),
         test=read_test(tested, fields["temperature"], search.recommended, len(case.material.samples.test[1])),
         loss_contract=case.setup.loss_contract(),
-        study=prepared.study,
-        storage=public(prepared.storage),
-        recommendation=prepared.advice,
+        study=ahead.study,
+        storage=public(ahead.storage),
+        recommendation=ahead.advice,
         setup=case.setup,
     )
 

@@ -82,6 +82,7 @@ LAYERS = (
         "case",
         "students",
         "study",
+        "plans",
         "verify",
         "pictures",
         "export",

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from test_cli import Run, answer, refused, run
 from torch import Tensor, nn
 
-from tempadvisor import distill, students, verify
+from tempadvisor import distill, plans, students, verify
 from tempadvisor.case import Case, Task
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.imports import read_file
@@ -395,7 +395,7 @@ class TestFailures:
     def test_a_student_that_diverges_is_a_failed_trial_that_guesses(
         self, monkeypatch: pytest.MonkeyPatch, desk: Path
     ) -> None:
-        best = verify.plan(TASK).recommended
+        best = plans.plan(TASK).recommended
         self.failing_at(lambda t: t is not None and t != best, monkeypatch)
         found = verify.verify(TASK, budget="10", out=desk / "runs.csv")
         assert found.temperature == best
@@ -408,7 +408,7 @@ class TestFailures:
         assert rows.refused == ()
 
     def test_so_it_is_where_it_is_the_recommended_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        best = verify.plan(TASK).recommended
+        best = plans.plan(TASK).recommended
         self.failing_at(lambda t: t == best, monkeypatch)
         found = verify.verify(TASK, budget="20")
         assert found.verdict == "better_found"
@@ -832,7 +832,7 @@ class TestResults:
         assert not run(*WORDS, "--plot", "plot.svg").code
         root = ElementTree.parse("plot.svg").getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert len(root.findall("{*}circle")) == len(verify.plan(TASK).temperatures)
+        assert len(root.findall("{*}circle")) == len(plans.plan(TASK).temperatures)
 
     def test_strange_text_is_escaped_in_it(self, found: Verification) -> None:
         strange = 'a < b & "c" \x1b[31m\x00' + " and more words" * 20
