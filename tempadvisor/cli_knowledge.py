@@ -53,6 +53,12 @@ def add(
         list[str] | None,
         typer.Option("--set", metavar="OURS=VALUE", help="What holds for each row of the files. Repeatable."),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Profile of the teacher of all rows, as the students saw it; fit needs one."
+        ),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,14 +68,16 @@ def add(
     t_squared; every setup flag of recommend is a column too. Without test_accuracy it teaches, but judges nothing.
     """
     from tempadvisor import render_knowledge as render
+    from tempadvisor.documents import load_profile
     from tempadvisor.holdings import add as add_files
     from tempadvisor.progress import progress_bar
 
     if not files:
         raise UsageError("add needs a file: 'tempadvisor knowledge add runs.csv'.", code="nothing_given")
     pairs = _pairs("--map", mapping), _pairs("--set", fixed)
+    measured = None if profile is None else load_profile(Path(profile))
     with progress_bar("Adding runs") as progress:
-        added = add_files(files, *pairs, url, progress=progress)
+        added = add_files(files, *pairs, url, profile=measured, progress=progress)
     show({"files": added}, as_json, lambda: render.added(added))
     refused = [one for one in added if one.refused]
     if refused:

@@ -126,6 +126,7 @@ def add(
     fixed: Mapping[str, str],
     url: str | None = None,
     *,
+    profile: TeacherProfile | None = None,
     progress: Progress | None = None,
 ) -> tuple[Added, ...]:
     """Add files of runs to the user's own, each of them whole or not at all.
@@ -135,6 +136,7 @@ def add(
         mapping: their columns, each with the one of ours that it is.
         fixed: what the columns of ours hold that the files do not have.
         url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
+        profile: of the one teacher of a file's curves, for those that have none beside the file.
         progress: called with the rows done and the rows in all files, as far as lines tell; reading a row is half
             of the work, writing it the other half.
 
@@ -156,7 +158,7 @@ def add(
         reads, writes = (_steps(progress, before + offset, total) for offset in (0, lines[i] or 0))
         try:
             rows = _parquet_rows(Path(name)) if _is_parquet(name) else None
-            reading = read_file(name, mapping, fixed, rows=rows, progress=reads)
+            reading = read_file(name, mapping, fixed, rows=rows, profile=profile, progress=reads)
         except InputError as error:
             added.append(Added(name, None, 0, 0, 0, (), (Refusal(name, None, None, str(error)),)))
             continue

@@ -66,6 +66,7 @@ def read_file(
     fixed: Mapping[str, str],
     *,
     rows: Iterable[Row] | None = None,
+    profile: TeacherProfile | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Reading:
     """Read a file of runs, with all that is wrong with it.
@@ -75,6 +76,7 @@ def read_file(
         mapping: the file's columns by name, each with ours, or with "" to leave it out.
         fixed: values of our columns that hold for each row.
         rows: of the file, where it is not a .csv or .jsonl file or an Optuna storage.
+        profile: of the one teacher of the file's curves, for those that have none beside the file.
         progress: called now and then with the rows read.
 
     Raises:
@@ -136,9 +138,25 @@ def read_file(
             profiles = read_profiles(profiles_path(Path(name)))
         except (KnowledgeError, OSError, UnicodeDecodeError) as error:
             refused.append(Refusal(name, None, None, str(error)))
+    if profile is not None:
+        refused += [Refusal(name, None, None, reason) for reason in _not_of(profile, runs.values())]
+        profiles = {**{str(run.curve): profile for run in runs.values()}, **profiles}
     if not runs and not refused:
         refused.append(Refusal(name, None, None, "It must hold at least one run. Got none."))
     return Reading(name, {} if refused else runs, profiles, ignored, tuple(refused))
+
+
+def _not_of(profile: TeacherProfile, runs: Iterable[Run]) -> Iterator[str]:
+    """Yield why a profile cannot be that of the teacher of all runs."""
+    teachers = sorted({str(run.teacher) for run in runs})
+    if len(teachers) > 1:
+        yield (
+            f"--profile must be of the one teacher of all rows. Got {len(teachers)}: {', '.join(teachers)[:100]}. "
+            "Add a file for each."
+        )
+    classes = sorted({run.n_classes for run in runs if run.n_classes} - {profile.n_classes})
+    if classes:
+        yield f"--profile must have n_classes as the rows have. Got {profile.n_classes} against {classes[0]}."
 
 
 def _told(values: Mapping[str, Any], problems: list[tuple[str | None, str]]) -> list[tuple[str | None, str]]:

@@ -98,8 +98,8 @@ def coverage(found: Coverage) -> str:
     parts = [
         _table([("", "shipped", "own"), *((name, f"{a:,}", f"{b:,}") for name, (a, b) in counts)]),
         "Complete: no KD and 10 temperatures from 1 to 40, with 4 seeds and test accuracy. knowledge fit learns\n"
-        "from those with a profile of their teacher: bench and verify write it, as\n"
-        "runs.teachers.jsonl beside runs.csv, and add takes it along. Incomplete ones of yours teach too, if there\n"
+        "from those with a profile of their teacher: bench and verify write it beside the runs, and add takes it\n"
+        "along; for a sweep of your own, add it again with --profile. Incomplete ones of yours teach too, if there\n"
         "are a profile, n_val and two temperatures with two seeds in common; no advice is judged by them.",
         "\n".join(["source (curves)", *(f"  {line}" for line in _table([head, *sources]).splitlines())]),
     ]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tempadvisor import cli
+from tempadvisor.documents import save_profile
 from tempadvisor.evidence import write_profiles
 from tempadvisor.runs import read_runs
 from tempadvisor.teachers import demo_profile
@@ -201,7 +202,7 @@ def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable
     assert "lion" in next(axis for axis in found["axes"] if axis["name"] == "optimizer")["gaps"]
     done = run("stats")
     assert "with a profile" in done.out
-    assert "runs.teachers.jsonl beside runs.csv" in done.out
+    assert "add it again with --profile" in done.out
     assert re.search(r"\n +shipped +complete +profile +own +complete +profile\n", done.out)
     assert re.search(r"\nincomplete, but they teach +0 +0\n", done.out)
     assert found["glimpses"] == 0
@@ -344,3 +345,22 @@ def test_a_full_disk_behind_stdout_is_one_line(run: Run) -> None:
         )
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_profile_given_beside_a_sweep_is_that_of_its_curves_even_afterwards(answer: Any, desk: Path) -> None:
+    save_profile(demo_profile(), desk / "profile.json")
+    assert answer("add", "sweep.csv", *MAP, *SET)["files"][0]["profiles"] == 0
+    added = answer("add", "sweep.csv", *MAP, *SET, "--profile", "profile.json")["files"][0]
+    assert (added["rows"], added["known"], added["profiles"], added["imported"]) == (3, 3, 1, None)
+    assert [source["with_profile"][1] for source in answer("stats")["sources"] if source["own"]] == [0]  # incomplete
+    assert answer("export", "-o", "out.csv")["profiles"] == "out.teachers.jsonl"
+
+
+def test_a_profile_that_cannot_be_of_the_rows_teacher_is_refused(run: Run, desk: Path) -> None:
+    save_profile(demo_profile(), desk / "profile.json")
+    (desk / "two.csv").write_text("seed,temperature,val_accuracy,name,n_classes\n0,1,0.8,a,7\n0,1,0.8,b,7\n")
+    words = [word for i, word in enumerate(SET) if "teacher=resnet50" not in SET[i : i + 2]]
+    done = run("add", "two.csv", *words, "--map", "name=teacher", "--profile", "profile.json")
+    assert done.code == 2
+    assert "--profile must be of the one teacher of all rows. Got 2: a, b. Add a file for each." in done.err
+    assert "--profile must have n_classes as the rows have. Got 10 against 7." in done.err
