@@ -177,8 +177,8 @@ def _edges(temperature: float) -> Iterable[Notice]:
     if temperature < LOWEST_MEASURED:
         yield Notice(
             "below_one",
-            f"T below {LOWEST_MEASURED:g} sharpens the teacher, which no KD study behind this advice has measured; "
-            f"T={LOWEST_MEASURED:g} is the safe choice.",
+            f"T below {LOWEST_MEASURED:g} sharpens the teacher, which no KD study behind this advice has measured: "
+            f"compare it with T={LOWEST_MEASURED:g} before you rely on it.",
         )
     if temperature >= TEMPERATURES[-1]:
         yield Notice(
@@ -251,8 +251,10 @@ def _headline(
         return f"Outside what is known: T={temperature:.2g} is a usual choice in the literature; verify it."
     if verdict == "kd_may_hurt":
         chance = float(np.mean(response.at(temperature) < 0))
+        most = ", though it gains on average" if gain.mean > 0 else ""
         return (
-            f"KD may hurt here (chance about {chance:.0%}): compare with no KD; if you distil, T={temperature:.2g}."
+            f"KD may hurt here (chance about {chance:.0%}{most}): compare with no KD; if you distil, "
+            f"T={temperature:.2g}."
         )
     if verdict == "indifferent":
         return f"Temperature hardly matters here: anything from {span} does; take T={temperature:.2g}."

@@ -20,7 +20,7 @@ import typer.core
 import tempadvisor
 from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, choices, setup_flags
+from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
 from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
@@ -230,7 +230,10 @@ def _named(teacher: str | None, data: str | None, model: str | None) -> list[str
 
 
 def _next_command(advice: Recommendation, named: list[str]) -> str:
-    """Return the command that would improve the answer most: the same, with the unknown that moves it most."""
+    """Return the command that would improve the answer most: the same, with the unknown that moves it most.
+
+    What the unknown may be else stands behind it as a comment, so that a shell takes the line as it is.
+    """
     words = ["tempadvisor", "recommend", *named]
     for column in SETUP_COLUMNS:
         value = getattr(advice.setup, column.name)
@@ -242,7 +245,10 @@ def _next_command(advice: Recommendation, named: list[str]) -> str:
     if not advice.unknown:
         return shlex.join([*words, "--explain"])
     column = known[advice.unknown[0].name]
-    return shlex.join(words) + f" {column.flag}" + ("" if column.type is bool else f" {choices(column, '/')}")
+    flag, *other = column.flag.split("/")
+    first, *more = [""] if column.type is bool else column.spec.choices or [{int: "100", float: "0.1"}[column.type]]
+    others = ", ".join(other or more) or "your own number"
+    return f"{shlex.join(words)} {f'{flag} {first}'.strip()}  # or {others}"
 
 
 def main() -> None:

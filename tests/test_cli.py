@@ -162,12 +162,23 @@ class TestRecommend:
 
     def test_the_next_command_asks_the_same_and_one_thing_more(self, run: Run) -> None:
         words = ["recommend", "logits.npz", "--kd-weight", "0.123456789", "--no-t-squared", "--epochs", "30"]
-        following = run(*words).out.splitlines()[-1].removeprefix("Next: tempadvisor ").split()
+        line, _, others = run(*words).out.splitlines()[-1].removeprefix("Next: tempadvisor ").partition("  # or ")
+        following = line.split()
+        assert others
         assert following[:2] == words[:2]
         for word in words[2:]:
             assert word in following
         assert len(following) in (len(words) + 1, len(words) + 2)
-        assert "|" not in " ".join(following), "a shell would take it for a pipe"
+        assert run(*following).code in (None, 0), "it runs as it stands"
+
+    def test_every_next_command_runs_as_it_stands(self, run: Run) -> None:
+        words = ["recommend", "logits.npz"]
+        for _ in SETUP_COLUMNS:
+            line = run(*words).out.splitlines()[-1].removeprefix("Next: tempadvisor ")
+            if line.endswith("--explain"):
+                break
+            words = line.partition("  # or ")[0].split()
+        assert {"--augmentation", "--epochs", "--kd-weight"} < set(words)
 
 
 class TestJson:
