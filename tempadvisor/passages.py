@@ -1,0 +1,377 @@
+"""The page's words and tables, as HTML: what the terminal tells too, with links to the sources of every reason.
+
+All that comes from records passes through `said`, so that it is text and never markup.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from tempadvisor import charts
+from tempadvisor.corpus import Source, load_sources
+from tempadvisor.errors import one_line
+from tempadvisor.records import Estimate, LossContract, Reason, Recommendation, TeacherProfile, as_dict
+from tempadvisor.render import basis, loss_formula, profile_rows
+from tempadvisor.verification import Difference, Verification
+
+TABLE = (0.5, 1, 2, 3, 4, 6, 8, 16, 32, 64)  # temperatures
+MOVES = {"raises": "raises T", "lowers": "lowers T", "none": "no shift"}
+WHERE = {"evidence": "own measurements and derivations", "knowledge/runs": "measured runs"}
+
+
+def said(text: str) -> str:
+    """Return text as HTML: control characters visible, markup escaped.
+
+    >>> said("<b>\\x1b[2J")
+    '&lt;b&gt;\\\\x1b[2J'
+    """
+    return escape(one_line(text))
+
+
+def prose(text: str) -> str:
+    """Return a sentence as HTML in which numbers stay with their units.
+
+    >>> prose("T = 4 < 36 %")
+    'T&nbsp;=&nbsp;4 &lt; 36&nbsp;%'
+    """
+    together = re.sub(r"(?<=\bT) = (?=\d)", "&nbsp;=&nbsp;", said(text))
+    return re.sub(r"(?<=\d) (?=%|±|pp\b|points\b)|(?<=±) ", "&nbsp;", together)
+
+
+def points(estimate: Estimate) -> str:
+    """Write an accuracy fraction in percentage points, with its standard deviation."""
+    return f"{signed(estimate.mean)} ± {100 * estimate.std:.1f}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Write a difference of accuracies in points, with a minus sign that is one.
+
+    >>> signed(-0.0123), signed(0.00001), signed(0.02)
+    ('−1.2', '0.0', '+2.0')
+    """
+    text = f"{100 * value:+.{digits}f}"
+    return f"{0:.{digits}f}" if not float(text) else text.replace("-", "−")
+
+
+# What is said first.
+
+
+def facts(advice: Recommendation) -> str:
+    """Return the numbers that matter, each with what it is."""
+    low, high = advice.interval
+    first, last = advice.best_temperature_ci90
+    gains = advice.expected_gain
+    spread = "points of accuracy, with standard deviation"
+    return _facts(
+        [
+            ("Near-optimal", f"T from {low:.2g} to {high:.2g}", "expected within 0.2 points of the best"),
+            ("The single best T", f"{first:.2g} to {last:.2g}", "90 % interval"),
+            ("Confidence", advice.confidence, basis(advice)),
+            ("Gain over no KD", points(gains["over_no_kd"]), spread),
+            ("Gain over T = 1", points(gains["over_t1"]), spread),
+            ("Gain over T = 4", points(gains["over_t4"]), spread),
+        ]
+    )
+
+
+def measured_facts(found: Verification) -> str:
+    """Return the numbers that matter of a verification."""
+    cost, test, advised = found.cost, found.test, found.recommendation
+    reached = next((one.accuracy for one in test.accuracy if one.temperature == found.temperature), None)
+    rows = [
+        (
+            f"T = {found.rival:.3g} over T = {advised.temperature:.3g}",
+            f"{signed(found.difference.mean, 2)} points",
+            f"validation, {_interval(found.difference)}",
+        ),
+        ("Probability", _percent(found.probability), found.verdict.replace("_", " ")),
+        ("Trained", f"{cost.trainings} students", f"{cost.student_epochs:,} epochs, {cost.seconds:,.0f} s in all"),
+        ("Advised before", f"T = {advised.temperature:.3g}", f"{advised.confidence} confidence; {basis(advised)}"),
+    ]
+    if reached is not None:
+        rows.append(
+            (f"Test accuracy at T = {found.temperature:.3g}", f"{100 * reached:.1f} %", f"{test.n_test:,} samples")
+        )
+    if test.over_no_kd:
+        gained = f"{signed(test.over_no_kd.mean, 2)} points"
+        rows.append(("Over no KD", gained, f"test, {_interval(test.over_no_kd)}"))
+    return _facts(rows)
+
+
+def profile_facts(measured: TeacherProfile) -> str:
+    """Return the numbers that matter of a teacher."""
+    half = dict(zip(measured.softness_levels, measured.softness_temperatures, strict=True)).get(0.5)
+    rows = [("Classes", f"{measured.n_classes:,}", f"{measured.n_samples:,} samples read")]
+    if half is not None:
+        rows.append(("Half soft at", f"T = {half:.2g}", "mean entropy is half of its maximum"))
+    rows.append(("Top probability", share(measured.curve_at(1, measured.top1_probability)), "mean at T = 1"))
+    if measured.accuracy is not None:
+        rows.append(("Accuracy", f"{100 * measured.accuracy:.1f} %", "on these samples"))
+    return _facts(rows)
+
+
+def in_words(advice: Recommendation) -> Iterable[str]:
+    """Yield sentences that say what the drawings show."""
+    low, high = advice.interval
+    *first, last = (
+        f"{-100 * min(mean, -0.0):.1f} ± {100 * std:.1f} points at T = {t:g}"
+        for t in (1.0, 4.0, advice.curve[-1].temperature)
+        for mean, std in [charts.at(advice.curve, t)]
+    )
+    yield (
+        f"Any temperature from {low:.2g} to {high:.2g} should do about as well as the best. Elsewhere accuracy is "
+        f"expected to be lost against it: {', '.join(first)} and {last}."
+    )
+    if advice.profile:
+        yield softness_in_words(advice.profile, advice.temperature)
+    options = advice.kd_weights
+    looks = next(option for option in options if option.best)
+    answers = {f"{option.temperature:.2g}" for option in options}
+    told = ", ".join(f"T = {option.temperature:.2g} at {option.kd_weight:g}" for option in options)
+    if len(answers) == 1:
+        told = f"T = {answers.pop()} at each of {', '.join(f'{option.kd_weight:g}' for option in options)}"
+    yield f"At other weights of the KD term the answer is {told}; the weight {looks.kd_weight:g} looks best."
+
+
+def softness_in_words(measured: TeacherProfile, temperature: float) -> str:
+    """Say how soft a teacher is at a temperature, and at the usual ones."""
+    others = [t for t in charts.MARKED if abs(math.log2(t / temperature)) > 0.01]
+
+    def told(value: Callable[[float], float]) -> str:
+        beside = ", ".join(f"{share(value(t))} at T = {t:g}" for t in others)
+        return f"{share(value(temperature))} ({beside})"
+
+    most = math.log(measured.n_classes)
+    return (
+        f"At T = {temperature:.3g} the teacher’s top class gets "
+        f"{told(lambda t: measured.curve_at(t, measured.top1_probability))} of the probability on average; what is "
+        "left for the other classes is what a student can learn beyond the label. The entropy of its answers is "
+        f"{told(lambda t: measured.curve_at(t, measured.entropy_nats) / most)} of its maximum."
+    )
+
+
+def profile_headline(measured: TeacherProfile) -> str:
+    """Say in one sentence how sure a teacher is."""
+    low, high = (share(measured.curve_at(t, measured.top1_probability)) for t in charts.MARKED)
+    return f"At T = 1 the top class gets {low} of the probability on average, at T = 4 it gets {high}."
+
+
+def share(value: float) -> str:
+    """Write a fraction in percent.
+
+    >>> share(0.358)
+    '36 %'
+    """
+    return f"{100 * value:.0f} %"
+
+
+def _facts(rows: Iterable[tuple[str, str, str]]) -> str:
+    cells = "".join(
+        f"<div><dt>{prose(name)}</dt><dd>{prose(value)}<small>{prose(note)}</small></dd></div>"
+        for name, value, note in rows
+    )
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def _percent(probability: float) -> str:
+    return "over 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def _interval(one: Difference) -> str:
+    """Say where a difference lies."""
+    if one.ci95 is None:
+        return "one seed"
+    return f"95 % interval {signed(one.ci95[0], 2)} to {signed(one.ci95[1], 2)}"
+
+
+# Why.
+
+
+def reasons(advice: Recommendation) -> str:
+    """Return the reasons, each with its source."""
+    sources = load_sources()
+    return f'<ol class="reasons">{"".join(_reason(one, sources.get(one.source)) for one in advice.reasons)}</ol>'
+
+
+def _reason(reason: Reason, source: Source | None) -> str:
+    factor = f" ×{2**reason.octaves:.2f}" if reason.effect != "none" else ""
+    kind = "moves" if reason.effect != "none" else "moves none"
+    told = f"{_source(reason.source, source)} Grade {said(reason.grade)}, {said(reason.id)}."
+    if reason.standing and reason.standing.n_fired:
+        of = reason.standing
+        told += (
+            f" Of {of.n_fired:,} measured setups in which this rule speaks, {of.n_for:,} are for and "
+            f"{of.n_against:,} against it."
+        )
+    return (
+        f'<li><span class="{kind}">{MOVES[reason.effect]}{factor}</span>'
+        f"<div>{prose(reason.text)}<small>{told}</small></div></li>"
+    )
+
+
+def _source(key: str, source: Source | None) -> str:
+    if source is None:
+        return f"{said(WHERE.get(key, key)).capitalize()}."
+    by = f"{said(source.authors)}, " if source.authors and source.url and source.url.startswith("http") else ""
+    year = f" ({source.year})" if source.year else ""
+    title = said(str(source.title))
+    if source.url and source.url.startswith(("https://", "http://")):
+        title = f'<a href="{said(source.url)}" rel="noreferrer">{title}</a>'
+    return f"{by}{title}{year}."
+
+
+def nearest(advice: Recommendation) -> str:
+    """Return the measured setups that are nearest, if any are known."""
+    if not advice.nearest:
+        return ""
+    rows = [(said(one.setup), f"{one.distance:.2f}", f"{one.best_temperature:g}") for one in advice.nearest]
+    return _folded("The nearest measured setups", table(("setup", "distance", "its best T"), rows))
+
+
+def warnings(record: Recommendation | TeacherProfile) -> str:
+    """Return what lowers trust, if anything does."""
+    found = "".join(f"<li>{prose(one.text)}</li>" for one in record.warnings)
+    return f'<ul class="warnings">{found}</ul>' if found else ""
+
+
+def unknown(advice: Recommendation) -> str:
+    """Say what would narrow the answer most, if anything would."""
+    if not advice.unknown:
+        return ""
+    flags = ", ".join(
+        f"<code>--{said(one.name.replace('_', '-'))}</code> (T moves up to {2**one.octaves:.1f}×)"
+        for one in advice.unknown[:3]
+    )
+    return f"<h3>What would narrow it most</h3><p>{flags}</p>"
+
+
+# The exact settings.
+
+
+def settings(contract: LossContract, temperature: float, exports: Mapping[str, str]) -> str:
+    """Return the loss that the temperature holds for, and its settings in each format, to be copied."""
+    formula, letters = loss_formula(contract, float(f"{temperature:.3g}"))
+    blocks = "".join(
+        f'<details{" open" if i == 0 else ""}><summary>{said(name)}</summary><div class="copy">'
+        f'<button type="button" aria-label="Copy {said(name)}" aria-live="polite">Copy</button>'
+        f"<pre>{escape(_visible(text))}</pre></div></details>"
+        for i, (name, text) in enumerate(exports.items())
+    )
+    return (
+        f'<p class="formula">{_subscripts(formula)}<small>{_subscripts(letters)}</small></p>'
+        '<p class="prose">A temperature holds for one loss only; the same number means something else where T² is '
+        "missing, the mean goes over classes too, or the logits are standardized.</p>"
+        f'<div class="exports">{blocks}</div>'
+    )
+
+
+def _subscripts(formula: str) -> str:
+    """Return a formula as HTML.
+
+    >>> _subscripts("KL(p_t ‖ p_s)")
+    'KL(p<sub>t</sub> ‖ p<sub>s</sub>)'
+    """
+    return re.sub(r"_(\w)", r"<sub>\1</sub>", said(formula))
+
+
+def plain_exports(contract: LossContract, temperature: float) -> dict[str, str]:
+    """Return the settings of this project's own loss, by the name of the format."""
+    values = {"temperature": float(f"{temperature:.3g}"), **as_dict(contract)}
+    flags = [
+        f"--kd-weight {contract.kd_weight:g}",
+        f"--hard-weight {contract.hard:g}",
+        "--t-squared" if contract.t_squared else "--no-t-squared",
+        f"--reduction {contract.reduction}",
+        "--standardized" if contract.standardized else "--no-standardized",
+    ]
+    return {"JSON": json.dumps(values, indent=2), "Flags of tempadvisor": " ".join(flags)}
+
+
+def _visible(text: str) -> str:
+    """Return text with its lines kept and all other control characters escaped."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
+
+
+# Numbers.
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """Return a table whose cells are HTML already; all columns but the first hold numbers."""
+    kind = [""] + [' class="number"'] * (len(heads) - 1)
+    head = "".join(f'<th scope="col"{one}>{name}</th>' for name, one in zip(heads, kind, strict=True))
+    body = "".join(
+        "<tr>"
+        + f'<th scope="row">{row[0]}</th>'
+        + "".join(f"<td{one}>{cell}</td>" for cell, one in zip(row[1:], kind[1:], strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    told = f"<caption>{caption}</caption>" if caption else ""
+    return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def teacher(measured: TeacherProfile) -> str:
+    """Return all that was measured of a teacher, folded away."""
+    rows = "".join(f'<tr><th scope="row">{said(n)}</th><td>{said(v)}</td></tr>' for n, v in profile_rows(measured))
+    most = math.log(measured.n_classes)
+    curve = []
+    for t in TABLE:
+        entropy = measured.curve_at(t, measured.entropy_nats)
+        top = measured.curve_at(t, measured.top1_probability)
+        curve.append((f"{t:g}", f"{entropy:.3f}", share(entropy / most), f"{top:.3f}"))
+    return _folded(
+        "What was measured of the teacher", f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
+    ) + (_folded("Softness over temperature", table(("T", "entropy, nats", "of log K", "top-1 probability"), curve)))
+
+
+def expected(advice: Recommendation) -> str:
+    """Return the expected accuracy over temperature, and what was said of the training, folded away."""
+    rows = [(f"{p.temperature:g}", signed(p.mean, 2), f"{100 * p.std:.2f}") for p in advice.curve]
+    given = [(said(name), said(_value(value))) for name, value in advice.setup.given().items()]
+    return _folded(
+        "Expected accuracy over temperature", table(("T", "points against the best", "std"), rows)
+    ) + _folded(
+        "The training this is for",
+        table(("setting", "value"), given) if given else "<p>Nothing was said of the training.</p>",
+    )
+
+
+def measured_table(found: Verification) -> str:
+    """Return what was measured at each temperature, and what the test split said."""
+    recommended = found.recommendation.temperature
+    rows = []
+    for rung in found.curve:
+        here = rung.temperature == recommended
+        span = f"{signed(rung.ci95[0], 2)} to {signed(rung.ci95[1], 2)}"
+        paired = "" if rung.measured is None or here else signed(rung.measured, 2)
+        rows.append(
+            (
+                f"{rung.temperature:.3g}",
+                str(rung.n_seeds),
+                paired,
+                "0" if here else signed(rung.mean, 2),
+                "advised" if here else span,
+            )
+        )
+    heads = ("T", "students", "measured", "believed", "95 % interval")
+    caption = f"Validation accuracy over that at T = {recommended:.3g}, in points; measured: on the same seeds."
+    tests = [
+        ("no KD" if one.temperature is None else f"{one.temperature:.3g}", str(one.n), f"{100 * one.accuracy:.2f} %")
+        for one in found.test.accuracy
+    ]
+    told = f"Test split, read once at the end: {found.test.n_test:,} samples."
+    both = table(heads, rows, caption) + table(("T", "students", "test accuracy"), tests, told)
+    return f'<div class="tables">{both}</div>'
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>"
+
+
+def _value(value: Any) -> str:
+    return {True: "yes", False: "no"}.get(value, f"{value}") if isinstance(value, bool) else f"{value}"
