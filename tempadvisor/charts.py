@@ -81,25 +81,37 @@ def extent(curve: Sequence[CurvePoint]) -> tuple[float, float]:
     return min(-0.005, *(p.mean - p.std for p in curve)), max(0.0025, *(p.mean + p.std for p in curve))
 
 
-def softness(profile: TeacherProfile, temperature: float | None) -> str:
-    """Draw mean entropy and mean top probability over temperature, both from 0 to 1."""
+def softness(profile: TeacherProfile, temperature: float | None, unit: float = 1.0) -> str:
+    """Draw mean entropy and mean top probability over temperature, both from 0 to 1.
+
+    Args:
+        profile: of the teacher.
+        temperature: the advised one, if there is one.
+        unit: logit units that one unit of temperature is worth; not 1 where the loss standardizes logits.
+    """
     y, most = scale(0.0, 1.0), math.log(profile.n_classes)
-    entropy = [(x(t), y(h / most)) for t, h in zip(profile.temperatures, profile.entropy_nats, strict=True)]
-    top = [(x(t), y(p)) for t, p in zip(profile.temperatures, profile.top1_probability, strict=True)]
+    grid = [LOW * (HIGH / LOW) ** (i / 84) for i in range(85)]
+    entropy, top = (
+        [profile.curve_at(t * unit, curve) / of for t in grid]
+        for curve, of in ((profile.entropy_nats, most), (profile.top1_probability, 1.0))
+    )
     parts = [
         *levels(0.0, 1.0, y, lambda value: f"{100 * value:.0f}\xa0%", step=0.5),
-        stretched(polyline("line", entropy), polyline("line second", top)),
+        stretched(
+            *(
+                polyline(kind, [(x(t), y(value)) for t, value in zip(grid, values, strict=True)])
+                for kind, values in (("line", entropy), ("line second", top))
+            )
+        ),
         *usual(named=temperature is None),
     ]
     if temperature is not None:
         parts.append(here("rec", temperature, ""))
-    first, last = profile.entropy_nats[0] / most, profile.entropy_nats[-1] / most
     told = (
-        f"Mean entropy rises from {first:.0%} of its maximum at T={profile.temperatures[0]:g} to {last:.0%} at "
-        f"T={profile.temperatures[-1]:g}, while the mean top probability falls from "
-        f"{profile.top1_probability[0]:.0%} to {profile.top1_probability[-1]:.0%}."
+        f"Mean entropy rises from {entropy[0]:.0%} of its maximum at T={LOW:g} to {entropy[-1]:.0%} at T={HIGH:g}, "
+        f"while the mean top probability falls from {top[0]:.0%} to {top[-1]:.0%}."
     )
-    return figure("plot", told, parts)
+    return figure("plot" if temperature else "plot named", told, parts)
 
 
 def measured(found: Verification) -> str:
@@ -110,6 +122,7 @@ def measured(found: Verification) -> str:
     values = [end for rung in tried for end in rung.ci95] + [rung.prior for rung in found.curve]
     values += [value for _, value in pairs]
     low, high = min(-0.005, *values), max(0.005, *values)
+    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
     y = scale(low, high)
     parts = [
         *levels(low, high, y, in_points),

@@ -81,7 +81,7 @@ def check_place(flag: str, name: str | None, suffix: str) -> None:
     if path.suffix.lower() != suffix:
         raise UsageError(f"{flag} must end in {suffix}, as it is written so. Got {name[:200]!r}.", code="bad_output")
     try:
-        tempfile.TemporaryFile(dir=path.parent).close()
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()  # as it will be written
         reason = "It is a folder" if path.is_dir() else None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)

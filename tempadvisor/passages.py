@@ -105,7 +105,7 @@ def measured_facts(found: Verification) -> str:
 
 def profile_facts(measured: TeacherProfile) -> str:
     """Return the numbers that matter of a teacher."""
-    half = dict(zip(measured.softness_levels, measured.softness_temperatures, strict=True)).get(0.5)
+    half = half_soft(measured)
     rows = [("Classes", f"{measured.n_classes:,}", f"{measured.n_samples:,} samples read")]
     if half is not None:
         rows.append(("Half soft at", f"T = {half:.2g}", "mean entropy is half of its maximum"))
@@ -115,8 +115,8 @@ def profile_facts(measured: TeacherProfile) -> str:
     return _facts(rows)
 
 
-def in_words(advice: Recommendation) -> Iterable[str]:
-    """Yield sentences that say what the drawings show."""
+def in_words(advice: Recommendation, unit: float) -> Iterable[str]:
+    """Yield sentences that say what the drawings show; `unit` as in `charts.softness`."""
     low, high = advice.interval
     *first, last = (
         f"{-100 * min(mean, -0.0):.1f} ± {100 * std:.1f} points at T = {t:g}"
@@ -128,7 +128,7 @@ def in_words(advice: Recommendation) -> Iterable[str]:
         f"expected to be lost against it: {', '.join(first)} and {last}."
     )
     if advice.profile:
-        yield softness_in_words(advice.profile, advice.temperature)
+        yield softness_in_words(advice.profile, advice.temperature, unit)
     options = advice.kd_weights
     looks = next(option for option in options if option.best)
     answers = {f"{option.temperature:.2g}" for option in options}
@@ -138,8 +138,13 @@ def in_words(advice: Recommendation) -> Iterable[str]:
     yield f"At other weights of the KD term the answer is {told}; the weight {looks.kd_weight:g} looks best."
 
 
-def softness_in_words(measured: TeacherProfile, temperature: float) -> str:
-    """Say how soft a teacher is at a temperature, and at the usual ones."""
+def half_soft(measured: TeacherProfile) -> float | None:
+    """Return the temperature at which mean entropy is half of its maximum, where that is known."""
+    return dict(zip(measured.softness_levels, measured.softness_temperatures, strict=True)).get(0.5)
+
+
+def softness_in_words(measured: TeacherProfile, temperature: float, unit: float = 1.0) -> str:
+    """Say how soft a teacher is at a temperature, and at the usual ones; `unit` as in `charts.softness`."""
     others = [t for t in charts.MARKED if abs(math.log2(t / temperature)) > 0.01]
 
     def told(value: Callable[[float], float]) -> str:
@@ -147,11 +152,12 @@ def softness_in_words(measured: TeacherProfile, temperature: float) -> str:
         return f"{share(value(temperature))} ({beside})"
 
     most = math.log(measured.n_classes)
+    top = told(lambda t: measured.curve_at(t * unit, measured.top1_probability))
+    entropy = told(lambda t: measured.curve_at(t * unit, measured.entropy_nats) / most)
     return (
-        f"At T = {temperature:.3g} the teacher’s top class gets "
-        f"{told(lambda t: measured.curve_at(t, measured.top1_probability))} of the probability on average; what is "
-        "left for the other classes is what a student can learn beyond the label. The entropy of its answers is "
-        f"{told(lambda t: measured.curve_at(t, measured.entropy_nats) / most)} of its maximum."
+        f"At T = {temperature:.3g} the teacher’s top class gets {top} of the probability on average; what is left "
+        "for the other classes is what a student can learn beyond the label. The entropy of its answers is "
+        f"{entropy} of its maximum."
     )
 
 
@@ -162,20 +168,23 @@ def profile_headline(measured: TeacherProfile) -> str:
 
 
 def share(value: float) -> str:
-    """Write a fraction in percent.
+    """Write a fraction in percent, never as all or nothing where it is not.
 
-    >>> share(0.358)
-    '36 %'
+    >>> share(0.358), share(0.9998), share(0.001)
+    ('36 %', 'over 99 %', 'under 1 %')
     """
-    return f"{100 * value:.0f} %"
+    rounded = f"{100 * value:.0f} %"
+    if value < 1 and rounded == "100 %":
+        return "over 99 %"
+    return "under 1 %" if value > 0 and rounded == "0 %" else rounded
 
 
-def _facts(rows: Iterable[tuple[str, str, str]]) -> str:
+def _facts(rows: Sequence[tuple[str, str, str]]) -> str:
     cells = "".join(
         f"<div><dt>{prose(name)}</dt><dd>{prose(value)}<small>{prose(note)}</small></dd></div>"
         for name, value, note in rows
     )
-    return f'<dl class="facts">{cells}</dl>'
+    return f'<dl class="facts{" four" if len(rows) == 4 else ""}">{cells}</dl>'
 
 
 def _percent(probability: float) -> str:
@@ -201,7 +210,9 @@ def reasons(advice: Recommendation) -> str:
 def _reason(reason: Reason, source: Source | None) -> str:
     factor = f" ×{2**reason.octaves:.2f}" if reason.effect != "none" else ""
     kind = "moves" if reason.effect != "none" else "moves none"
-    told = f"{_source(reason.source, source)} Grade {said(reason.grade)}, {said(reason.id)}."
+    told = _source(reason.source, source)
+    if reason.kind == "rule":
+        told += f" Grade {said(reason.grade)}, {said(reason.id)}."
     if reason.standing and reason.standing.n_fired:
         of = reason.standing
         told += (

@@ -16,7 +16,7 @@
   const percent = (p) => {
     if (p > 0.9995) return p === 1 ? "100 %" : "> 99.9 %";
     if (p < 0.0005) return "< 0.1 %";
-    return `${(100 * p).toFixed(p < 0.0995 ? 1 : 0)} %`;
+    return `${(100 * p).toFixed(p < 0.0995 || p > 0.99 ? 1 : 0)} %`;
   };
   const points = (a) => {
     const text = Math.abs(100 * a).toFixed(1);
@@ -74,7 +74,7 @@
     if (!place) return () => {};
     const longest = Math.max(...data.samples.flatMap(({ z }) =>
       Array.from(z.keys()).sort((a, b) => z[b] - z[a]).slice(0, SHOWN).map((k) => nameOf(k).length)));
-    place.style.setProperty("--name", `${Math.min(Math.max(longest + 1, 8), 16)}ch`);
+    place.style.setProperty("--name", `${Math.min(Math.max(longest + 1, 8), 18)}ch`);
     const cards = data.samples.map(({ z, label }, i) => {
       const card = make("li", "sample");
       const ranked = Array.from(z.keys()).sort((a, b) => z[b] - z[a]);
@@ -155,6 +155,7 @@
   };
 
   const MOST_PAIRS = 12;
+  const LONG_PAIR = 24; // letters, beyond which its names stand one below the other
   const MOST_FOUND = 5;
   const classPairs = () => {
     const list = byId("pairs");
@@ -165,8 +166,15 @@
       if (i < j || !near[j].some(([k]) => k === i)) pairs.push([i, j, d]);
     }));
     pairs.sort((a, b) => a[2] - b[2]);
-    const bars = pairs.slice(0, MOST_PAIRS).map(([i, j, d]) => [
-      row(list, `${nameOf(classes[i])} \u2013 ${nameOf(classes[j])}`, ""), d]);
+    const bars = pairs.slice(0, MOST_PAIRS).map(([i, j, d]) => {
+      const [a, b] = [nameOf(classes[i]), nameOf(classes[j])];
+      const set = row(list, `${a} \u2013 ${b}`, "");
+      if (a.length + b.length > LONG_PAIR) {
+        const lines = [a, b].map((name) => make("span", "", name));
+        list.lastElementChild.querySelector(".name").replaceChildren(...lines);
+      }
+      return [set, d];
+    });
     const found = byId("found");
     let hits = [];
     let last;
