@@ -53,6 +53,7 @@ def accuracy(advice: Recommendation) -> str:
     above = [(x(p.temperature), y(p.mean + p.std)) for p in curve]
     below = [(x(p.temperature), y(p.mean - p.std)) for p in curve]
     left, right = (x(end) for end in advice.interval)
+    first, last = (x(end) for end in advice.best_temperature_ci90)
     parts = [
         f'<rect class="range" x="{left}%" y="0" width="{round(right - left, 3)}%" height="100%"/>',
         *levels(low, high, y, in_points),
@@ -61,6 +62,7 @@ def accuracy(advice: Recommendation) -> str:
             polyline("line", [(x(p.temperature), y(p.mean)) for p in curve]),
         ),
         *usual(),
+        f'<line class="best" x1="{first}%" x2="{last}%" y1="96%" y2="96%"/>',
         here("rec", advice.temperature, f"T = {advice.temperature:.3g}"),
     ]
     told = f"Expected accuracy over temperature. {in_short(advice)}"

@@ -21,6 +21,7 @@ from tempadvisor.verification import Verification
 LONGEST_NAME = 80
 USUAL = 4.0  # where the slider starts if nothing is advised
 STEPS = 168  # of the slider, 24 an octave
+_BEST = "where the single best T lies (90 %)"
 NOT_KEPT = (
     "A saved profile holds no samples, nor which classes are alike. They are shown where the page is made from "
     "logits or a model, with the same flag."
@@ -70,10 +71,11 @@ def explorer(subject: Subject) -> str:
             '<rect class="band" width="100%" height="100%"/><line class="line" x1="0" x2="100%" y1="50%" y2="50%"/>'
         )
         near = mark('<rect class="range" width="100%" height="100%"/>')
+        best = mark('<line class="best" x1="0" x2="100%" y1="50%" y2="50%"/>')
         parts.append(
             '<h3>Expected accuracy</h3><p class="soft small">Points against the best temperature.</p>'
             f'<div class="scale follows">{charts.accuracy(advice)}'
-            + legend([(band, "mean ± standard deviation"), (near, "near-optimal")])
+            + legend([(band, "mean ± standard deviation"), (near, "near-optimal"), (best, _BEST)])
             + "</div>"
         )
     if profile:

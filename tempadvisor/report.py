@@ -110,10 +110,10 @@ def _title(subject: Subject) -> str:
 def _header(subject: Subject) -> str:
     found, advice, profile = subject.found, subject.advice, subject.profile
     if found:
-        kind, facts = "verification", passages.measured_facts(found)
+        kind, facts = "verified temperature", passages.measured_facts(found)
         headline, big = found.headline, f"<i>T</i> = {found.temperature:.3g}"
     elif advice:
-        kind, facts, headline = "recommendation", passages.facts(advice), advice.headline
+        kind, facts, headline = "recommended temperature", passages.facts(advice), advice.headline
         big = f"<i>T</i> = {advice.temperature:.2g}"
     else:
         assert profile is not None
@@ -128,7 +128,7 @@ def _header(subject: Subject) -> str:
             f"{profile.n_samples:,} {inputs}samples."
         )
     return (
-        f'<header>\n<p class="kicker">tempadvisor · {kind}</p>\n<h1>{big}</h1>\n'
+        f'<header>\n<p class="kicker">Knowledge distillation · {kind}</p>\n<h1>{big}</h1>\n'
         f'<p class="headline">{prose(headline)}</p>{doubted}\n<p class="soft">{about}</p>\n{facts}\n</header>'
     )
 

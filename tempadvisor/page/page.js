@@ -193,11 +193,9 @@
         found.append(make("h4", "", name), rows);
         return near[i].map(([j, d]) => [row(rows, nameOf(classes[j]), ""), d]);
       });
-      if (words && some.length !== hits.length) {
-        const more = some.length > MOST_FOUND ? `The first ${MOST_FOUND} of ${some.length} classes found.`
-          : some.length ? "" : "No class is called so.";
-        if (more) found.append(make("p", "soft small", more));
-      }
+      const more = some.length > MOST_FOUND ? `The first ${MOST_FOUND} of ${some.length} classes found.`
+        : words && !some.length ? "No class is called so." : "";
+      if (more) found.append(make("p", "soft small", more));
       draw(last);
     });
     return { draw };
