@@ -153,7 +153,8 @@ def _samples(exhibits: Exhibits) -> str:
     named = "" if exhibits.class_names else " Classes go by their number."
     return (
         f'<div class="js-only"><h3>Samples</h3><p class="soft small">{n} that were picked to span sure and unsure '
-        f"answers{which}. The bars are the softened probabilities, the small marks those at T = 1.{named}</p></div>"
+        f"answers{which}. The bars are the softened probabilities; the small marks, and the words, tell of T = 1."
+        f"{named}</p></div>"
         '<ul class="samples js-only" id="samples"></ul>'
     )
 

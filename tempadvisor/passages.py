@@ -1,4 +1,4 @@
-"""The page's words and tables, as HTML: what the terminal tells too, with links to the sources of every reason.
+"""The page's words, as HTML: what the terminal tells too, with links to the sources of every reason.
 
 All that comes from records passes through `said`, so that it is text and never markup.
 """
@@ -10,16 +10,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
 from tempadvisor import charts
 from tempadvisor.corpus import Source, load_sources
 from tempadvisor.errors import one_line
 from tempadvisor.records import Estimate, LossContract, Reason, Recommendation, TeacherProfile, as_dict
-from tempadvisor.render import basis, loss_formula, profile_rows
+from tempadvisor.render import basis, loss_formula
 from tempadvisor.verification import Difference, Verification
 
-TABLE = (0.5, 1, 2, 3, 4, 6, 8, 16, 32, 64)  # temperatures
 MOVES = {"raises": "raises T", "lowers": "lowers T", "none": "no shift"}
 WHERE = {"evidence": "own measurements and derivations", "knowledge/runs": "measured runs"}
 
@@ -143,6 +141,22 @@ def half_soft(measured: TeacherProfile) -> float | None:
     return dict(zip(measured.softness_levels, measured.softness_temperatures, strict=True)).get(0.5)
 
 
+def verified_in_words(found: Verification) -> Iterable[str]:
+    """Yield sentences that say what the trainings showed."""
+    advised = found.recommendation.temperature
+    yield (
+        f"{found.cost.trainings} students were trained. On the validation split T = {found.rival:.3g} is believed to "
+        f"reach {signed(found.difference.mean, 2)} points over the advised T = {advised:.3g} "
+        f"({_interval(found.difference)})."
+    )
+    reached = [
+        f"{100 * one.accuracy:.1f} % {'without KD' if one.temperature is None else f'at T = {one.temperature:.3g}'}"
+        for one in found.test.accuracy
+    ]
+    yield f"On the test split, which was read once at the end, students reached {', '.join(reached)}."
+    yield "What had been expected before any training:"
+
+
 def softness_in_words(measured: TeacherProfile, temperature: float, unit: float = 1.0) -> str:
     """Say how soft a teacher is at a temperature, and at the usual ones; `unit` as in `charts.softness`."""
     others = [t for t in charts.MARKED if abs(math.log2(t / temperature)) > 0.01]
@@ -236,14 +250,6 @@ def _source(key: str, source: Source | None) -> str:
     return f"{by}{title}{year}."
 
 
-def nearest(advice: Recommendation) -> str:
-    """Return the measured setups that are nearest, if any are known."""
-    if not advice.nearest:
-        return ""
-    rows = [(said(one.setup), f"{one.distance:.2f}", f"{one.best_temperature:g}") for one in advice.nearest]
-    return _folded("The nearest measured setups", table(("setup", "distance", "its best T"), rows))
-
-
 def warnings(record: Recommendation | TeacherProfile) -> str:
     """Return what lowers trust, if anything does."""
     found = "".join(f"<li>{prose(one.text)}</li>" for one in record.warnings)
@@ -306,83 +312,3 @@ def plain_exports(contract: LossContract, temperature: float) -> dict[str, str]:
 def _visible(text: str) -> str:
     """Return text with its lines kept and all other control characters escaped."""
     return "\n".join(one_line(line) for line in text.split("\n"))
-
-
-# Numbers.
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Return a table whose cells are HTML already; all columns but the first hold numbers."""
-    kind = [""] + [' class="number"'] * (len(heads) - 1)
-    head = "".join(f'<th scope="col"{one}>{name}</th>' for name, one in zip(heads, kind, strict=True))
-    body = "".join(
-        "<tr>"
-        + f'<th scope="row">{row[0]}</th>'
-        + "".join(f"<td{one}>{cell}</td>" for cell, one in zip(row[1:], kind[1:], strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    told = f"<caption>{caption}</caption>" if caption else ""
-    return f'<div class="wide"><table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def teacher(measured: TeacherProfile) -> str:
-    """Return all that was measured of a teacher, folded away."""
-    rows = "".join(f'<tr><th scope="row">{said(n)}</th><td>{said(v)}</td></tr>' for n, v in profile_rows(measured))
-    most = math.log(measured.n_classes)
-    curve = []
-    for t in TABLE:
-        entropy = measured.curve_at(t, measured.entropy_nats)
-        top = measured.curve_at(t, measured.top1_probability)
-        curve.append((f"{t:g}", f"{entropy:.3f}", share(entropy / most), f"{top:.3f}"))
-    return _folded(
-        "What was measured of the teacher", f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
-    ) + (_folded("Softness over temperature", table(("T", "entropy, nats", "of log K", "top-1 probability"), curve)))
-
-
-def expected(advice: Recommendation) -> str:
-    """Return the expected accuracy over temperature, and what was said of the training, folded away."""
-    rows = [(f"{p.temperature:g}", signed(p.mean, 2), f"{100 * p.std:.2f}") for p in advice.curve]
-    given = [(said(name), said(_value(value))) for name, value in advice.setup.given().items()]
-    return _folded(
-        "Expected accuracy over temperature", table(("T", "points against the best", "std"), rows)
-    ) + _folded(
-        "The training this is for",
-        table(("setting", "value"), given) if given else "<p>Nothing was said of the training.</p>",
-    )
-
-
-def measured_table(found: Verification) -> str:
-    """Return what was measured at each temperature, and what the test split said."""
-    recommended = found.recommendation.temperature
-    rows = []
-    for rung in found.curve:
-        here = rung.temperature == recommended
-        span = f"{signed(rung.ci95[0], 2)} to {signed(rung.ci95[1], 2)}"
-        paired = "" if rung.measured is None or here else signed(rung.measured, 2)
-        rows.append(
-            (
-                f"{rung.temperature:.3g}",
-                str(rung.n_seeds),
-                paired,
-                "0" if here else signed(rung.mean, 2),
-                "advised" if here else span,
-            )
-        )
-    heads = ("T", "students", "measured", "believed", "95 % interval")
-    caption = f"Validation accuracy over that at T = {recommended:.3g}, in points; measured: on the same seeds."
-    tests = [
-        ("no KD" if one.temperature is None else f"{one.temperature:.3g}", str(one.n), f"{100 * one.accuracy:.2f} %")
-        for one in found.test.accuracy
-    ]
-    told = f"Test split, read once at the end: {found.test.n_test:,} samples."
-    both = table(heads, rows, caption) + table(("T", "students", "test accuracy"), tests, told)
-    return f'<div class="tables">{both}</div>'
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{title}</summary>{body}</details>"
-
-
-def _value(value: Any) -> str:
-    return {True: "yes", False: "no"}.get(value, f"{value}") if isinstance(value, bool) else f"{value}"

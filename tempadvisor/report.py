@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 
 import tempadvisor
-from tempadvisor import charts, passages
+from tempadvisor import charts, passages, tables
 from tempadvisor.documents import write_text
 from tempadvisor.exhibits import Exhibits, Reservoir
 from tempadvisor.explorer import Subject, embedded, explorer, legend, mark
@@ -89,8 +89,8 @@ def _sections(subject: Subject, exports: Mapping[str, str] | None) -> list[str]:
         sections.append(_section("The exact settings", settings, "side"))
     elif profile and profile.warnings:
         sections.append(_section("What lowers trust", passages.warnings(profile), "side"))
-    numbers = passages.expected(advice) + passages.nearest(advice) if advice else ""
-    numbers += passages.teacher(profile) if profile else ""
+    numbers = tables.expected(advice) + tables.nearest(advice) if advice else ""
+    numbers += tables.teacher(profile) if profile else ""
     return [*sections, _section("All numbers", numbers, "side numbers"), _footer(advice)]
 
 
@@ -119,6 +119,7 @@ def _header(subject: Subject) -> str:
         assert profile is not None
         kind, facts, big = "teacher profile", passages.profile_facts(profile), "Teacher"
         headline = passages.profile_headline(profile)
+    doubtful = " doubt" if advice and not found and advice.verdict in ("kd_may_hurt", "unknown") else ""
     doubted = "".join(f'<p class="headline doubt">{prose(line)}</p>' for line in (doubts(found) if found else ()))
     about = "No teacher was seen; the rules answer alone."
     if profile:
@@ -129,13 +130,15 @@ def _header(subject: Subject) -> str:
         )
     return (
         f'<header>\n<p class="kicker">Knowledge distillation · {kind}</p>\n<h1>{big}</h1>\n'
-        f'<p class="headline">{prose(headline)}</p>{doubted}\n<p class="soft">{about}</p>\n{facts}\n</header>'
+        f'<p class="headline{doubtful}">{prose(headline)}</p>{doubted}\n'
+        f'<p class="soft">{about}</p>\n{facts}\n</header>'
     )
 
 
 def _words(subject: Subject) -> list[str]:
     if subject.advice:
-        return list(passages.in_words(subject.advice, subject.unit))
+        verified = passages.verified_in_words(subject.found) if subject.found else ()
+        return [*verified, *passages.in_words(subject.advice, subject.unit)]
     assert subject.profile is not None
     return [passages.softness_in_words(subject.profile, passages.half_soft(subject.profile) or 2.0)]
 
@@ -154,7 +157,7 @@ def _measured(found: Verification) -> str:
     told = f"Validation accuracy in points over that at T = {found.recommendation.temperature:.3g}."
     return (
         f'<p class="prose">{prose(told)}</p><div class="scale">{charts.measured(found)}'
-        f"{legend((mark(shape), text) for shape, text in marks)}</div>{passages.measured_table(found)}"
+        f"{legend((mark(shape), text) for shape, text in marks)}</div>{tables.measured_table(found)}"
     )
 
 

@@ -83,9 +83,10 @@ class Browser:
         return found
 
     def requests(self) -> list[str]:
-        """Return the addresses that were asked for since the page was opened."""
+        """Return the addresses that files asked for since one was opened; the browser's own pages ask for more."""
         events = [json.loads(entry["message"])["message"] for entry in self.logs("performance")]
-        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [one["request"]["url"] for one in sent if one["documentURL"].startswith("file:")]
 
     def screenshot(self, path: Path) -> None:
         """Write the whole page as PNG."""

@@ -89,6 +89,7 @@ LAYERS = (
         "export",
         "charts",
         "passages",
+        "tables",
         "explorer",
         "report",
         "render",
