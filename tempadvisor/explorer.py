@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from tempadvisor import charts
@@ -39,11 +40,11 @@ class Subject:
 
     @staticmethod
     def of(record: TeacherProfile | Recommendation | Verification, exhibits: Exhibits | None) -> Subject:
-        """Return the subject that a record is."""
+        """Return the subject that a record is; where a teacher lies on this machine is not for others to read."""
         if isinstance(record, TeacherProfile):
-            return Subject(None, None, record, exhibits)
+            return Subject(None, None, _unlocated(record), exhibits)
         found, advice = (record, record.recommendation) if isinstance(record, Verification) else (None, record)
-        return Subject(found, advice, advice.profile, exhibits)
+        return Subject(found, advice, advice.profile and _unlocated(advice.profile), exhibits)
 
     @property
     def temperature(self) -> float:
@@ -59,6 +60,11 @@ class Subject:
     def unit(self) -> float:
         """What one unit of temperature is worth in logits; the mean over samples where that differs."""
         return self.profile.logit_std if self.standardized and self.profile else 1.0
+
+
+def _unlocated(profile: TeacherProfile) -> TeacherProfile:
+    path = PurePath(profile.teacher)
+    return dataclasses.replace(profile, teacher=path.name) if path.is_absolute() else profile
 
 
 def explorer(subject: Subject) -> str:
@@ -153,8 +159,8 @@ def _samples(exhibits: Exhibits) -> str:
     named = "" if exhibits.class_names else " Classes go by their number."
     return (
         f'<div class="js-only"><h3>Samples</h3><p class="soft small">{n} that were picked to span sure and unsure '
-        f"answers{which}. The bars are the softened probabilities; the small marks, and the words, tell of T = 1."
-        f"{named}</p></div>"
+        f"answers{which}. The bars are the softened probabilities; the small marks, and the words, tell of "
+        f"T&nbsp;=&nbsp;1.{named}</p></div>"
         '<ul class="samples js-only" id="samples"></ul>'
     )
 

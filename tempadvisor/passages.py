@@ -143,10 +143,10 @@ def half_soft(measured: TeacherProfile) -> float | None:
 
 def verified_in_words(found: Verification) -> Iterable[str]:
     """Yield sentences that say what the trainings showed."""
-    advised = found.recommendation.temperature
+    advised, mean = found.recommendation.temperature, found.difference.mean
     yield (
         f"{found.cost.trainings} students were trained. On the validation split T = {found.rival:.3g} is believed to "
-        f"reach {signed(found.difference.mean, 2)} points over the advised T = {advised:.3g} "
+        f"be {100 * abs(mean):.2f} points {'above' if mean >= 0 else 'below'} the advised T = {advised:.3g} "
         f"({_interval(found.difference)})."
     )
     reached = [
