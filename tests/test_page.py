@@ -309,6 +309,13 @@ def test_a_copy_button_copies_its_settings_as_they_are(
         assert chromium.text(f".exports details:nth-child({number}) button") == "Copied"
 
 
+def test_a_browser_that_gives_no_clipboard_copies_the_old_way(chromium: Browser, demo: Path) -> None:
+    chromium.open(demo).run("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    chromium.click(".exports button")
+    assert chromium.text(".exports button") == "Copied"
+    assert json.loads(chromium.run("return getSelection().toString()"))["kd_weight"] == 0.9
+
+
 def test_paper_shows_the_advised_temperature_wherever_the_slider_stands(
     chromium: Browser, demo: Path, advice: Recommendation, tmp_path: Path
 ) -> None:
