@@ -192,6 +192,7 @@ def case_of(task: Task) -> Case:
         dataset=loaded.name,
         source=loaded.source,
         moves=loaded.moves,
+        class_names=loaded.class_names,
     )
     count = 1 if kind == "none" else max(1, min(VIEWS, MOST_BYTES // (train[0].numel() * 4)))
     views = augmented(*train, loaded.n_classes, kind, count, moves=loaded.moves, seed=seed + 1000)

@@ -18,14 +18,22 @@ import typer
 import typer.core
 
 import tempadvisor
-from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
+from tempadvisor.console import AsJson, PlainCommand, PlainGroup, check_place, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
+from tempadvisor.flags import (
+    ConfigOption,
+    DataOption,
+    ModelOption,
+    ReportOption,
+    TeacherArgument,
+    setup_flags,
+)
 from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
 if TYPE_CHECKING:
-    from tempadvisor.records import Recommendation
+    from tempadvisor.exhibits import Reservoir
+    from tempadvisor.records import Recommendation, TeacherProfile
 
 
 class Commands(PlainGroup):
@@ -91,6 +99,7 @@ def recommend(
     knowledge_version: Annotated[
         str | None, typer.Option(metavar="V", help="Answer as this version of the knowledge did.")
     ] = None,
+    report: ReportOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a KD temperature for a teacher and a training setup."""
@@ -112,14 +121,23 @@ def recommend(
             "--epochs 100', or 'tempadvisor recommend --demo'.",
             code="nothing_given",
         )
+    check_place("--report", report, ".html")
     setup = read_setup(None if config is None else Path(config), flags)
-    measured = None
+    measured, reservoir = None, _reservoir(report)
     if demo:
-        measured = on_inputs(demo_profile(), setup.logits_from)
+        measured = on_inputs(demo_profile(reservoir), setup.logits_from)
     elif teacher is not None:
         with progress_bar("Profiling the teacher") as progress:
-            measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
+            measured = profile_of(
+                teacher,
+                data=data,
+                model=model,
+                logits_from=setup.logits_from,
+                progress=progress,
+                reservoir=reservoir,
+            )
     advice = advise(measured, setup, knowledge_version=knowledge_version)
+    _write_page(advice, report, reservoir)
 
     def layout() -> str:
         from tempadvisor import render
@@ -143,6 +161,7 @@ def profile(
         typer.Option(metavar="|".join(LOGITS_FROM), help="Which inputs the teacher's logits come from."),
     ] = None,
     read_all: Annotated[bool, typer.Option("--all", help="Read every sample.")] = False,
+    report: ReportOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how a teacher's softmax behaves over temperature and how its classes relate."""
@@ -158,11 +177,19 @@ def profile(
             f"--output must end in .json, so that `tempadvisor recommend` knows a profile. Got {output!r}.",
             code="bad_output",
         )
-    origin = read_setup(None, {"logits_from": logits_from}).logits_from
+    check_place("--report", report, ".html")
+    origin, reservoir = read_setup(None, {"logits_from": logits_from}).logits_from, _reservoir(report)
     with progress_bar("Profiling the teacher") as progress:
         measured = profile_of(
-            teacher, data=data, model=model, logits_from=origin, read_all=read_all, progress=progress
+            teacher,
+            data=data,
+            model=model,
+            logits_from=origin,
+            read_all=read_all,
+            progress=progress,
+            reservoir=reservoir,
         )
+    _write_page(measured, report, reservoir)
     if output is not None:
         save_profile(measured, Path(output))
 
@@ -221,6 +248,22 @@ def bench(
         return render.plan(plan, suite, out, dry_run=dry_run)
 
     show(plan, as_json, layout)
+
+
+def _reservoir(report: str | None) -> Reservoir | None:
+    """Return what keeps samples for a page, where there will be one."""
+    if report is None:
+        return None
+    from tempadvisor.exhibits import Reservoir
+
+    return Reservoir()
+
+
+def _write_page(record: TeacherProfile | Recommendation, report: str | None, reservoir: Reservoir | None) -> None:
+    if report is not None:
+        from tempadvisor.report import write_page
+
+        write_page(record, Path(report), reservoir=reservoir)
 
 
 def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:

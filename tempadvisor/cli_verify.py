@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tempadvisor.console import AsJson, PlainCommand, show
-from tempadvisor.errors import InputError, UsageError
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
+from tempadvisor.console import AsJson, PlainCommand, check_place, show
+from tempadvisor.errors import UsageError
+from tempadvisor.flags import ConfigOption, DataOption, ModelOption, ReportOption, TeacherArgument, setup_flags
 from tempadvisor.progress import progress_bar
 
 DEMO_BUDGET = "40"
@@ -50,6 +50,7 @@ def verify(
     plot: Annotated[
         str | None, typer.Option(metavar="FILE.svg", help="Draw accuracy over temperature, before and after.")
     ] = None,
+    report: ReportOption = None,
     proxy: Annotated[
         str | None, typer.Option(metavar="X", help="Share of the epochs that students train; 1 if not given.")
     ] = None,
@@ -68,7 +69,9 @@ def verify(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
     given = [one for one in (teacher, data, model, config, seed, proxy, *flags.values()) if one is not None]
     if join is not None:
-        _join(join, storage, as_json, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
+        _join(
+            join, storage, as_json, given or any((budget, output, plot, report, jobs, demo, resume, dry_run, strict))
+        )
         return
     if demo and given:
         raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
@@ -79,8 +82,9 @@ def verify(
             "or 'tempadvisor verify --demo'.",
             code="nothing_given",
         )
-    _check_place("-o", output, ".csv")
-    _check_place("--plot", plot, ".svg")
+    check_place("-o", output, ".csv")
+    check_place("--plot", plot, ".svg")
+    check_place("--report", report, ".html")
     from tempadvisor import plans
     from tempadvisor import verify as verifying
     from tempadvisor.case import DEMO, Task
@@ -94,6 +98,11 @@ def verify(
         task = Task(
             teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed, proxy=_share(proxy)
         )
+    reservoir = None
+    if report is not None:
+        from tempadvisor.exhibits import Reservoir
+
+        reservoir = Reservoir()
     amount = DEMO_BUDGET if demo and budget is None and not resume else budget
     with _kept(storage, demo=demo) as place:
         if dry_run:
@@ -104,7 +113,7 @@ def verify(
             return
         with (
             _interruptible(as_json, kept=not demo or storage is not None),
-            progress_bar("Training students") as report,
+            progress_bar("Training students") as progress,
         ):
             found = verifying.verify(
                 task,
@@ -113,13 +122,18 @@ def verify(
                 jobs=n_jobs,
                 resume=resume,
                 out=Path(output) if output else None,
-                report=report,
+                report=progress,
+                reservoir=reservoir,
             )
     if plot is not None:
         from tempadvisor.documents import write_text
         from tempadvisor.pictures import verification_svg
 
         write_text(Path(plot), verification_svg(found))
+    if report is not None:
+        from tempadvisor.report import write_page
+
+        write_page(found, Path(report), reservoir=reservoir)
     show(found, as_json, lambda: _rendered().verification(found, output=output, kept=not demo or storage is not None))
     if strict and found.verdict == "better_found":
         raise typer.Exit(1)
@@ -150,24 +164,6 @@ def _again() -> str:
     from tempadvisor.study import public
 
     return shlex.join(["tempadvisor", *(public(word) for word in sys.argv[1:] if word != "--dry-run")])
-
-
-def _check_place(flag: str, name: str | None, suffix: str) -> None:
-    """See, before anything is trained, that a file can be written."""
-    if name is None:
-        return
-    path, reason = Path(name), None
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"{flag} must end in {suffix}, as it is written so. Got {name[:200]!r}.", code="bad_output")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-        reason = "It is a folder" if path.is_dir() else None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-    if reason:
-        raise InputError(
-            f"{path} must be a file that can be written. {reason}. Name another place.", code="unwritable"
-        )
 
 
 @contextlib.contextmanager

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
+
+from tempadvisor.errors import InputError, UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -61,3 +64,28 @@ def write(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+
+
+def check_place(flag: str, name: str | None, suffix: str) -> None:
+    """See, before any work is done, that a file can be written.
+
+    Raises:
+        UsageError: the name does not end in `suffix`.
+        InputError: nothing can be written there.
+    """
+    if name is None:
+        return
+    import tempfile
+
+    path, reason = Path(name), None
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{flag} must end in {suffix}, as it is written so. Got {name[:200]!r}.", code="bad_output")
+    try:
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()  # as it will be written
+        reason = "It is a folder" if path.is_dir() else None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+    if reason:
+        raise InputError(
+            f"{path} must be a file that can be written. {reason}. Name another place.", code="unwritable"
+        )

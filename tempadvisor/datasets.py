@@ -47,6 +47,7 @@ class Data:
     images: (N, channels, height, width), uint8; labels: (N,), 0 to K - 1; `source` is shared by labelings of the
     same images; from `test_start` on they are the official test split, None if there is none; `moves` says what
     leaves a label as it is. Vectors are stored as (N, 1, 1, d) and nothing moves them: their values are no neighbors.
+    `class_names` are those of the K classes, where they have any.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Data:
     n_classes: int
     moves: Moves
     test_start: int | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,7 @@ def _folder(folder: Path) -> Data:
         moves="mirror",
         labels=torch.tensor([label for _, label in everything]),
         test_start=len(files[0]) if len(files) == 2 else None,
+        class_names=tuple(classes),
     )
 
 

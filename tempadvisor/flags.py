@@ -35,6 +35,10 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Setup in YAML or TOML; flags override it.")
 ]
 
+ReportOption = Annotated[
+    str | None, typer.Option("--report", metavar="FILE.html", help="Write a page to look at and to show.")
+]
+
 
 def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option a setup column, passed on together as the mapping `flags`."""

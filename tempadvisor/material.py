@@ -21,6 +21,7 @@ from torch.nn.functional import one_hot
 from tempadvisor.datasets import Data, Moves, as_float, cache_folder, load, split
 from tempadvisor.distill import Views, augment, train
 from tempadvisor.errors import InputError
+from tempadvisor.exhibits import Reservoir
 from tempadvisor.models import build, head_names, read_checkpoint, tensor_hash, weights_hash
 from tempadvisor.pretrained import Scaled, load_body, located
 from tempadvisor.profiling import profile
@@ -42,6 +43,7 @@ class Samples(NamedTuple):
     source: str
     moves: Moves
     body: dict[str, Tensor] | None = None  # a pretrained student's weights but for its classifier; see `material_of`
+    class_names: tuple[str, ...] | None = None
 
 
 class Facts(NamedTuple):
@@ -303,24 +305,26 @@ def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
     return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
 
 
-def profiled(views: Views, kind: str, name: str) -> TeacherProfile:
+def profiled(views: Views, kind: str, name: str, reservoir: Reservoir | None = None) -> TeacherProfile:
     """Return the profile of a teacher on all that students see of it.
 
     Args:
         views: with teacher logits.
         kind: of augmentation; labels of mixed images are none.
         name: of the teacher.
+        reservoir: sees the logits, to show some of them later.
 
     Raises:
         InputError: its logits are none, or worse than chance.
     """
     assert views.teacher_logits is not None
     return profile(
-        views.teacher_logits.flatten(0, 1).numpy(),
-        None if kind in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).numpy(),
+        views.teacher_logits.flatten(0, 1).cpu().numpy(),
+        None if kind in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).cpu().numpy(),
         name=name,
         logits_from="train" if kind == "none" else "train-augmented",
         read_all=True,
+        reservoir=reservoir,
     )
 
 

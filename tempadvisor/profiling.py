@@ -20,6 +20,7 @@ import numpy as np
 
 from tempadvisor import gate
 from tempadvisor.errors import InputError, UsageError, did_you_mean
+from tempadvisor.exhibits import Reservoir
 from tempadvisor.logits import StoredLogits, check_shape, from_arrays, open_logits
 from tempadvisor.measures import (
     SOFTNESS_LEVELS,
@@ -74,6 +75,7 @@ def profile(
     tolerance: float = TOLERANCE,
     seed: int = 0,
     progress: Progress | None = None,
+    reservoir: Reservoir | None = None,
 ) -> TeacherProfile:
     """Measure a teacher.
 
@@ -91,6 +93,7 @@ def profile(
             probability and of the accuracy.
         seed: of the random order.
         progress: called with the samples used so far and those available.
+        reservoir: sees the logits that are read, to show some of them later.
 
     Raises:
         InputError: the input cannot be read, or an answer about it would be meaningless.
@@ -122,11 +125,13 @@ def profile(
         stream = _stored_stream(stored, seed, read_all)
         title = name or (Path(teacher).name if isinstance(teacher, (str, Path)) else "logits")
     with contextlib.closing(stream.blocks):  # type: ignore[type-var]
-        tally, notices = _measure(stream, tolerance, progress)
+        tally, notices = _measure(stream, tolerance, progress, reservoir)
     return _record(tally, stream, title, logits_from, notices)
 
 
-def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tuple[Tally, list[Notice]]:
+def _measure(
+    stream: Stream, tolerance: float, progress: Progress | None, reservoir: Reservoir | None
+) -> tuple[Tally, list[Notice]]:
     """Read blocks until the profile is firm or the stream ends."""
     tally: Tally | None = None
     notices: list[Notice] = []
@@ -142,12 +147,16 @@ def _measure(stream: Stream, tolerance: float, progress: Progress | None) -> tup
                 notices.extend(gate.check_meaning(logits, stream.where))
                 tally = Tally(logits.shape[1], grid_for(pilot), stream.where, labelled=labels is not None)
             tally.add(logits, labels, pool)
+            if reservoir:
+                reservoir.add(logits, labels)
             if progress:
                 progress(tally.n_samples, stream.n_available)
             if stream.adaptive and _is_firm(tally, tolerance):
                 break
     if tally is None:
         raise InputError(f"logits must have at least two samples. Got none ({stream.where}).", code="too_few_samples")
+    if reservoir and (found := tally.distances()):
+        reservoir.relate(*found)
     return tally, notices
 
 

@@ -88,7 +88,7 @@ def _profile(measured: TeacherProfile) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _profile_rows(measured):
+    for name, value in profile_rows(measured):
         table.add_row(name, Text(value))
     curves = Table(box=None, padding=(0, 2), header_style="bold")
     for heading in ("T", "entropy", "of log K", "top-1 prob."):
@@ -149,7 +149,7 @@ def _facts(advice: Recommendation) -> Table:
         f"over T=4 {_points(gains['over_t4'])}, T=1 {_points(gains['over_t1'])}, "
         f"no KD {_points(gains['over_no_kd'])} pp",
     )
-    table.add_row("Confidence", f"{advice.confidence} ({_basis(advice)})")
+    table.add_row("Confidence", f"{advice.confidence} ({basis(advice)})")
     table.add_row("Loss", Text("\n".join(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}")))))
     weights = ", ".join(
         f"{option.kd_weight:g} → T={option.temperature:.2g}{' (looks best)' if option.best else ''}"
@@ -161,7 +161,8 @@ def _facts(advice: Recommendation) -> Table:
     return table
 
 
-def _basis(advice: Recommendation) -> str:
+def basis(advice: Recommendation) -> str:
+    """Say what a confidence rests on."""
     measured = any(reason.kind == "measured" for reason in advice.reasons)
     rules = "measured runs and rules" if measured else "rules of the literature alone"
     if advice.profile is None:
@@ -290,7 +291,8 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
         yield _profile(advice.profile)
 
 
-def _profile_rows(measured: TeacherProfile) -> Iterable[tuple[str, str]]:
+def profile_rows(measured: TeacherProfile) -> Iterable[tuple[str, str]]:
+    """Yield what was measured of a teacher: what it is called, and its value."""
     errors = measured.std_errors
 
     def number(value: float | None, name: str = "") -> str:

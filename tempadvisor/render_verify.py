@@ -55,7 +55,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, float(f"{found.temperature:.3g}")))))
     parts: list[RenderableType] = [
         Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
-        *(Text(line, style="bold yellow") for line in _doubts(found)),
+        *(Text(line, style="bold yellow") for line in doubts(found)),
         Text(),
         table,
         Text(),
@@ -103,7 +103,7 @@ def _tested(found: Verification) -> str:
     return "\n".join([each, *more])
 
 
-def _doubts(found: Verification) -> Iterator[str]:
+def doubts(found: Verification) -> Iterator[str]:
     """Yield what is more important than the temperature."""
     gained, profile = found.test.over_no_kd, found.recommendation.profile
     if gained and found.test.kd_may_hurt:

@@ -31,6 +31,11 @@ def demo_path() -> Path:
     return _PACKAGE / "data" / "digits-teacher.safetensors"
 
 
+def page_path(name: str) -> Path:
+    """Return where a part of the page lies: page.html, style.css or page.js."""
+    return _PACKAGE / "page" / name
+
+
 def shipped_model_path() -> Path:
     """Return where the model that is shipped lies, if one is."""
     return knowledge_path("rules.toml").with_name("model.npz")

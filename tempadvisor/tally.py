@@ -146,6 +146,10 @@ class Tally:
         """Return the summed bins of `measures.calibration_bins`."""
         return self._bins
 
+    def distances(self) -> tuple[Whole, Floats] | None:
+        """Return the classes seen and `relations.ClassMargins.distances` between them; None for too many classes."""
+        return (np.flatnonzero(self._margins.counts), self._margins.distances()) if self._margins else None
+
     def relations(self) -> Relations | None:
         """Return class relations at entropy levels 0.3 and 0.5; None for too many classes."""
         sharp, soft = self.softness_temperature(0.3), self.softness_temperature(0.5)

@@ -6,12 +6,16 @@ import contextlib
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tempadvisor.documents import load_profile
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
 from tempadvisor.resources import demo_path
+
+if TYPE_CHECKING:
+    from tempadvisor.exhibits import Reservoir
 
 LOGITS_SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".pt2", ".onnx")
@@ -25,6 +29,7 @@ def profile_of(
     logits_from: str | None = None,
     read_all: bool = False,
     progress: Progress | None = None,
+    reservoir: Reservoir | None = None,
 ) -> TeacherProfile:
     """Return the profile of what `teacher` names.
 
@@ -36,6 +41,7 @@ def profile_of(
         logits_from: which inputs the logits come from, where the user says so.
         read_all: read every sample, instead of stopping when the standard errors are small enough.
         progress: called with the samples read so far and the samples there are.
+        reservoir: sees what is measured, to show some of it later; a saved profile has nothing to see.
 
     Raises:
         UsageError: the arguments do not go together.
@@ -69,14 +75,22 @@ def profile_of(
     from tempadvisor.profiling import profile
 
     if stored or (data is None and suffix not in MODEL_SUFFIXES and _exists(path)):
-        return profile(path, logits_from=logits_from, read_all=read_all, progress=progress)
+        return profile(path, logits_from=logits_from, read_all=read_all, progress=progress, reservoir=reservoir)
     if data is None:
         raise UsageError(
             f"{teacher[:100]} names a model, which needs data to run on. Add --data, such as an image folder; "
             f"stored logits end in {', '.join(LOGITS_SUFFIXES)}.",
             code="no_data",
         )
-    return _live(teacher, data, model, logits_from=logits_from, read_all=read_all, progress=progress)
+    return _live(
+        teacher,
+        data,
+        model,
+        logits_from=logits_from,
+        read_all=read_all,
+        progress=progress,
+        reservoir=reservoir,
+    )
 
 
 def _live(
@@ -87,6 +101,7 @@ def _live(
     logits_from: str | None,
     read_all: bool,
     progress: Progress | None,
+    reservoir: Reservoir | None,
 ) -> TeacherProfile:
     """Run a model on data; of a data set with a test split, on the rest of it. What its code prints is no advice."""
     from tempadvisor import datasets, models
@@ -95,6 +110,8 @@ def _live(
     loaded = datasets.load(data)
     images, labels = loaded.images[: loaded.test_start], loaded.labels[: loaded.test_start]
     channels, height, width = images.shape[1:]
+    if reservoir:
+        reservoir.class_names = loaded.class_names
     try:
         with contextlib.redirect_stdout(sys.stderr):
             module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
@@ -106,6 +123,7 @@ def _live(
                 logits_from=logits_from,
                 read_all=read_all,
                 progress=progress,
+                reservoir=reservoir,
             )
     except SystemExit:  # the model is the user's code
         raise InputError(f"{teacher[:100]} must return logits. It ended the program.", code="bad_factory") from None
@@ -139,8 +157,10 @@ def on_inputs(profile: TeacherProfile, logits_from: str | None) -> TeacherProfil
     return dataclasses.replace(profile, logits_from=logits_from, warnings=(*known, *trust_notices(top, logits_from)))
 
 
-def demo_profile() -> TeacherProfile:
-    """Return the profile of the embedded digits teacher, measured anew from its logits."""
+def demo_profile(reservoir: Reservoir | None = None) -> TeacherProfile:
+    """Return the profile of the embedded digits teacher, measured anew from its logits, which `reservoir` sees."""
     from tempadvisor.profiling import profile
 
-    return profile(demo_path(), name="demo: a digits teacher", logits_from="train", read_all=True)
+    return profile(
+        demo_path(), name="demo: a digits teacher", logits_from="train", read_all=True, reservoir=reservoir
+    )

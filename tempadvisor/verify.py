@@ -18,6 +18,8 @@ import numpy as np
 from tempadvisor.case import Case, Task
 from tempadvisor.errors import InputError
 from tempadvisor.evidence import profiles_path, write_profiles
+from tempadvisor.exhibits import Reservoir
+from tempadvisor.material import profiled
 from tempadvisor.plans import Prepared, prepared
 from tempadvisor.progress import Progress
 from tempadvisor.records import as_dict
@@ -55,6 +57,7 @@ def verify(
     resume: bool = False,
     out: Path | None = None,
     report: Progress | None = None,
+    reservoir: Reservoir | None = None,
 ) -> Verification:
     """Recommend a temperature for a task and confirm or contradict it by training students.
 
@@ -68,6 +71,7 @@ def verify(
         resume: go on with the study that `storage` has of this task, whatever its budget was.
         out: file for all runs, as `knowledge add` takes them; the teacher's profile goes beside it.
         report: called with the trainings done, the budget, and what is believed by now.
+        reservoir: sees the teacher's logits of what the students see, to show some of them.
 
     Raises:
         UsageError: the setup cannot be trained, the budget is none, or the study exists or not against `resume`.
@@ -99,6 +103,9 @@ def verify(
         with workers(ahead.study, ahead.storage, jobs), threads(case, jobs):
             _work(study, case, report)
         found = _concluded(study, case, ahead)
+    if reservoir is not None:
+        profiled(case.material.views, case.setup.augmentation or "none", task.teacher, reservoir)
+        reservoir.class_names = case.material.samples.class_names
     if out is not None:
         write_runs(out, case.runs(found.trials, study=ahead.study))
         write_profiles(profiles_path(out), {case.curve.name: case.profile})

@@ -26,6 +26,7 @@ LAYERS = (
         "arrays",
         "measures",
         "relations",
+        "exhibits",
         "gate",
         "logits",
         "documents",
@@ -86,6 +87,10 @@ LAYERS = (
         "verify",
         "pictures",
         "export",
+        "charts",
+        "passages",
+        "tables",
+        "explorer",
         "report",
         "render",
         "render_knowledge",
@@ -143,7 +148,7 @@ HEAVY = {
     "torch",
     "torchvision",
 }
-LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "teachers"}
+LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "report", "teachers"}
 
 TOP_LEVEL = {"LICENSE", "README.md", "benchmarks", "knowledge", "pyproject.toml", "tempadvisor", "tests"}
 MADE_BY_TOOLS = {"build", "dist", "__pycache__"}
@@ -273,8 +278,11 @@ def test_a_module_is_under_400_lines(name: str) -> None:
     assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) < 400
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["recommend", "--demo", "--json"]])
-def test_the_command_line_loads_nothing_heavy(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["recommend", "--demo", "--json"], ["recommend", "--demo", "--report", "page.html"]],
+)
+def test_the_command_line_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['tempadvisor', *{arguments!r}]\n"
@@ -284,7 +292,7 @@ def test_the_command_line_loads_nothing_heavy(arguments: list[str]) -> None:
         "    assert not stop.code, stop.code\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert done.stderr.splitlines()[-1] == "[]"

@@ -613,6 +613,7 @@ class TestUsage:
             (["-o", "nowhere/runs.csv"], "nowhere/runs.csv must be a file that can be written. No such file"),
             (["-o", "runs.txt"], "-o must end in .csv"),
             (["--plot", "plot.png"], "--plot must end in .svg"),
+            (["--report", "page.pdf"], "--report must end in .html"),
             (["--config", "none.yaml"], "none.yaml must be a readable file"),
             (["--storage", "cache"], "storage must be a file of its own"),
             (["--storage", "notes.txt"], "notes.txt: it is another file."),
@@ -756,7 +757,7 @@ class TestResults:
 
     def test_a_dry_run_trains_nothing_and_begins_no_study(self, run: Run, trained: Trained, desk: Path) -> None:
         before = {path.name for path in desk.iterdir()}
-        done = run(*WORDS, "-o", "runs.csv", "--plot", "plot.svg", "--dry-run")
+        done = run(*WORDS, "-o", "runs.csv", "--plot", "plot.svg", "--report", "page.html", "--dry-run")
         assert (done.code or 0, done.err, trained) == (0, "", [])
         assert "4 students at most, 80 epochs" in done.out
         assert {path.name for path in desk.iterdir()} - before <= {"cache", "__pycache__"}
@@ -828,6 +829,18 @@ class TestResults:
         return verify.verify(TASK, budget="4", storage="found.journal")
 
     @pytest.mark.usefixtures("found")
+    def test_the_page_shows_samples_of_what_the_students_see(self, run: Run) -> None:
+        assert not run(*WORDS, "--report", "page.html").code
+        page = Path("page.html").read_text(encoding="utf-8")
+        (data,) = re.findall(r'<script type="application/json" id="data">(.*)</script>', page)
+        shown, (logits, labels) = json.loads(data), teacher_logits()
+        below = logits - logits.max(1, keepdims=True)
+        for sample in shown["samples"]:
+            near = np.abs(below - sample["z"]).max(1)
+            assert near.min() < 2**-9 * np.abs(logits).max()  # they are kept in half precision
+            assert labels[near.argmin()] == sample["label"]
+        assert "What the trainings said" in page
+
     def test_the_plot_is_an_svg(self, run: Run) -> None:
         assert not run(*WORDS, "--plot", "plot.svg").code
         root = ElementTree.parse("plot.svg").getroot()
@@ -846,7 +859,17 @@ class TestResults:
         assert "verify" in run("--help").out
         done = run("verify", "--help")
         assert not done.code
-        for flag in ("--budget", "--storage", "--jobs", "--join", "--resume", "--dry-run", "--strict", "--plot"):
+        for flag in (
+            "--budget",
+            "--storage",
+            "--jobs",
+            "--join",
+            "--resume",
+            "--dry-run",
+            "--strict",
+            "--plot",
+            "--report",
+        ):
             assert flag in done.out
 
 

@@ -15,12 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 READ = """
 import json
-import tempadvisor
+import tempadvisor.report
 from tempadvisor import corpus, resources, rules
 print(json.dumps({
     "package": tempadvisor.__file__,
     "knowledge": str(resources.knowledge_path("rules.toml")),
     "demo": resources.demo_path().exists(),
+    "page": tempadvisor.report.page(tempadvisor.recommend(None, tempadvisor.TrainingSetup(epochs=10))),
     "sources": len(corpus.load_sources()),
     "literature": len(corpus.load_literature()),
     "rules": len(rules.load_rules().rules),
@@ -60,8 +61,9 @@ def test_the_wheel_carries_every_knowledge_file_unchanged(wheel: Path) -> None:
             assert archive.read(inside) == path.read_bytes()
 
 
-def test_the_wheel_carries_the_demo_the_types_and_the_license(names: set[str]) -> None:
+def test_the_wheel_carries_the_demo_the_page_the_types_and_the_license(names: set[str]) -> None:
     assert {"tempadvisor/data/digits-teacher.safetensors", "tempadvisor/py.typed"} <= names
+    assert {f"tempadvisor/page/{name}" for name in ("page.html", "style.css", "page.js")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -86,6 +88,7 @@ def test_the_installed_wheel_reads_its_knowledge_from_inside_the_package(wheel: 
     assert Path(read["package"]).is_relative_to(target)
     assert Path(read["knowledge"]).is_relative_to(target / "tempadvisor" / "knowledge")
     assert read["demo"] is True
+    assert read["page"].startswith("<!doctype html>")
     assert read["literature"] == 148
     assert read["sources"] > 30
     assert read["rules"] > 7
