@@ -3,7 +3,7 @@
     python benchmarks/gallery/teachers.py CIFAR10 FOLDER
 
 CIFAR10 is CIFAR-10 as a folder of images. FOLDER gets `photos/` (4,000 images of it to train on, 2,000 to test),
-`letters/` (Latin letters in 124 classes: letter and style, of fonts that Debian has), and the weights of two teachers.
+`letters/` (Latin letters in 124 classes, letter and style, of fonts that Debian has), and weights of two teachers.
 `overtuned` is a TEACHER for the command line: `teachers:overtuned`, with this folder as the current one.
 """
 
