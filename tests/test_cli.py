@@ -178,7 +178,7 @@ class TestRecommend:
             if line.endswith("--explain"):
                 break
             words = line.partition("  # or ")[0].split()
-        assert {"--augmentation", "--epochs", "--kd-weight"} < set(words)
+        assert {"--augmentation", "--epochs", "--n-train"} < set(words)
 
 
 class TestJson:
