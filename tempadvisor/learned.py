@@ -31,24 +31,27 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
 
-SCHEMA = 2
+SCHEMA = 3
 N_CURVES = 128
 N_DRAWN = 16  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
 N_NEAREST = 3
 FADED = 1.25  # of the reach: there measured runs count for nothing
+SAME = 0.005  # distance within which a setup is the one asked about
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lessons:
     """What is learned from: n setups with their `features` (n, d) and smoothed validation `gain` (n, 10) over no KD.
 
-    Losses against a setup's best temperature are cut at 30 points. `weight` (n,) lets every source count alike.
+    Losses against a setup's best temperature are cut at 30 points. `weight` (n,) lets every source count alike;
+    `reliability` (n,) is the share of a curve's variance over temperatures that is not the runs' own error.
     """
 
     features: Array
     gain: Array
     weight: Array
+    reliability: Array
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -179,8 +182,19 @@ class Learned:
     arrays: Arrays
 
     def response(self, row: Array, temperatures: Array) -> Response:
-        """Return the model's belief for a setup with the features `row` (d,), at `temperatures` (G,)."""
+        """Return the model's belief for a setup with the features `row` (d,), at `temperatures` (G,).
+
+        Where this very setup was measured, that decides as far as it is reliable, as a measurement of variance e^2
+        does beside a belief of variance v: with r = v / (v + e^2) the mean moves there by r, and the spread falls to
+        sqrt(1 - r) of what it was.
+        """
         curves = ANSWERS[self.kind](self.arrays, fill(row, self.lessons.features))
+        same = distances(row, self.lessons.features) <= SAME
+        if same.any():
+            sure = self.lessons.reliability[same]
+            measured, rest = sure @ self.lessons.gain[same] / sure.sum(), float(np.prod(1 - sure))
+            mean = curves.mean(0)
+            curves = measured + rest * (mean - measured) + math.sqrt(rest) * (curves - mean)
         return at(temperatures, curves)
 
     def nearest(self, row: Array) -> tuple[Nearest, ...]:
@@ -235,19 +249,24 @@ def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = 
         )
         return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
     response = blend(rules, learned.response(row, rules.temperatures), share)
-    reason = _measured(len(learned.lessons), share, rules.best, response.best, distance)
+    reason = _measured(len(learned.lessons), share, rules.best, response.best, nearest[0])
     return response, Weighed(learned.calibration, nearest, (reason,))
 
 
-def _measured(n: int, share: float, before: float, after: float, distance: float) -> Reason:
+def _measured(n: int, share: float, before: float, after: float, nearest: Nearest) -> Reason:
     octaves = math.log2(after / before)
+    alike = (
+        f"this very one among them (best at T={nearest.best_temperature:g})"
+        if nearest.distance <= SAME
+        else f"those alike most (the nearest {nearest.distance:.2g} away)"
+    )
     return Reason(
         id="measured-runs",
         kind="measured",
         effect="none" if abs(octaves) < 0.05 else "raises" if octaves > 0 else "lowers",
         octaves=round(octaves, 3) + 0.0,
-        text=f"{n} measured setups, those alike most (the nearest {distance:.2g} away), "
-        f"with a weight of {share:.0%} against the rules, which alone say T={before:.2g}.",
+        text=f"{n} measured setups, {alike}, with a weight of {share:.0%} against the rules, which alone say "
+        f"T={before:.2g}.",
         source="knowledge/runs",
         grade="own runs",
     )
@@ -286,6 +305,7 @@ def save(learned: Learned, path: Path) -> None:
         "features": learned.lessons.features,
         "gain": learned.lessons.gain,
         "weight": learned.lessons.weight,
+        "reliability": learned.lessons.reliability,
         "names": np.array(learned.lessons.names),
         "best": learned.best,
     }
@@ -313,7 +333,11 @@ def load(path: Path) -> Learned:
         if kind not in ANSWERS or not np.isfinite(gain).all() or len(gain) != len(content["names"]):
             raise ValueError
         learned = Lessons(
-            content["features"], content["gain"], content["weight"], tuple(map(str, content["names"].tolist()))
+            features=content["features"],
+            gain=content["gain"],
+            weight=content["weight"],
+            reliability=content["reliability"],
+            names=tuple(map(str, content["names"].tolist())),
         )
         return Learned(
             kind=kind,

@@ -44,7 +44,8 @@ def lessons(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> Lesson
     gain = np.stack([*gain, *(glimpse.gain for glimpse in glimpses)])
     best = gain.max(1, keepdims=True)
     errors = [_squared_error(curve.val_gain) for curve in curves] + [glimpse.squared_error for glimpse in glimpses]
-    weight = np.maximum(varies, 1e-12) / (np.maximum(varies, 1e-12) + np.array(errors))
+    reliability = np.maximum(varies, 1e-12) / (np.maximum(varies, 1e-12) + np.array(errors))
+    weight = reliability.copy()
     runs = [curve.run for curve in curves] + [glimpse.run for glimpse in glimpses]
     sources = np.array([str(run.source) for run in runs])
     complete = set(sources[: len(curves)])
@@ -55,6 +56,7 @@ def lessons(curves: Sequence[Curve], glimpses: Sequence[Glimpse] = ()) -> Lesson
         features=np.stack([*map(row_of, curves), *(glimpse.features for glimpse in glimpses)]),
         gain=np.maximum(gain, best - MOST_LOST),
         weight=weight / weight.sum(),
+        reliability=reliability,
         names=tuple(str(run.curve) for run in runs),
     )
 

@@ -281,6 +281,15 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
     for point in advice.curve:
         table.add_row(f"{point.temperature:g}", f"{100 * point.mean:+.2f} pp", f"{100 * point.std:.2f} pp")
     yield table
+    if advice.nearest:
+        near = Table(
+            box=None, padding=(0, 2), header_style="bold", title="Nearest measured setups", title_justify="left"
+        )
+        for heading in ("distance", "best T", "curve"):
+            near.add_column(heading)
+        for one in advice.nearest:
+            near.add_row(f"{one.distance:.2g}", f"{one.best_temperature:g}", one_line(one.setup))
+        yield from (Text(), near)
     yield Text()
     yield Text("Setup", style="bold")
     given = advice.setup.given()

@@ -220,6 +220,19 @@ def test_a_saved_model_answers_as_before_and_holds_no_pickle(corpus, tmp_path):
     assert (read.kind, read.share, read.calibration, read.version) == ("forest", 0.5, model.calibration, "abc")
 
 
+def test_a_setup_that_was_measured_itself_answers_for_itself_as_far_as_its_runs_are_reliable(corpus):
+    row, temperatures = row_of(corpus[0]), np.array(TEMPERATURES)
+    model = a_model(corpus)
+    measured, r = model.lessons.gain[0], model.lessons.reliability[0]
+    assert 0.5 < r < 1
+    forest = dataclasses.replace(
+        model, lessons=dataclasses.replace(model.lessons, features=model.lessons.features + 1)
+    )
+    before, after = forest.response(row, temperatures), model.response(row, temperatures)
+    np.testing.assert_allclose(after.gain.mean(0), r * measured + (1 - r) * before.gain.mean(0), atol=1e-9)
+    np.testing.assert_allclose(after.gain.std(0), (1 - r) ** 0.5 * before.gain.std(0), atol=1e-9)
+
+
 def test_the_nearest_setup_is_the_one_alike_and_what_is_unknown_counts_as_far(corpus):
     model = a_model(corpus)
     row = row_of(made("a", 2, 1))
