@@ -45,7 +45,7 @@ def test_a_recommendation_that_offers_none_is_refused_with_what_to_do() -> None:
     with pytest.raises(UsageError, match=r"It offers none: T=.* stays constant\. Use KDLoss alone"):
         TemperatureSchedule.from_recommendation(advice, KDLoss.from_recommendation(advice), steps=10)
     with pytest.raises(UsageError, match="Got TrainingSetup"):
-        TemperatureSchedule.from_recommendation(LONG_SGD, KDLoss(4.0), steps=10)  # type: ignore[arg-type]
+        TemperatureSchedule.from_recommendation(LONG_SGD, KDLoss(4.0), steps=10)
 
 
 def test_a_training_that_is_resumed_goes_on_at_its_temperature() -> None:
