@@ -47,6 +47,7 @@ LAYERS = (
         "search",
         "verification",
         "flags",
+        "arguments",
     ),
     ("store", "holdings"),
     (

@@ -56,7 +56,7 @@ def by_hand(model: nn.Module, loss: ta.KDLoss, *, batch: int, set_temperature: C
         with torch.no_grad():
             for parameter in model.parameters():
                 assert parameter.grad is not None
-                parameter -= 0.1 * parameter.grad
+                parameter.sub_(0.1 * parameter.grad)
     return model
 
 
@@ -193,6 +193,23 @@ class TestHuggingFaceTrainer:
             )
         assert trainer.evaluate()["eval_loss"] == pytest.approx(wanted.item(), rel=1e-4)
         assert trainer.predict(trainer.eval_dataset).predictions.shape == (16, 3)
+
+    def test_its_step_number_moves_a_schedule(self, transformers: Any, tmp_path: Path) -> None:
+        trainer, *_ = self.trained(transformers, tmp_path, batch=4)
+        advice, seen = ta.recommend(setup=LONG_SGD), []
+        loss = trainer.compute_loss.__globals__["kd_loss"]
+        schedule = ta.TemperatureSchedule.from_recommendation(advice, loss, steps=4)
+
+        class Scheduled(type(trainer)):  # type: ignore[misc]
+            def compute_loss(self, *arguments: Any, **named: Any) -> Any:
+                schedule.step(self.state.global_step)
+                seen.append(loss.temperature)
+                return super().compute_loss(*arguments, **named)
+
+        Scheduled(model=trainer.model, args=trainer.args, train_dataset=trainer.train_dataset).train()
+        assert advice.schedule is not None
+        start, end = advice.schedule.start, advice.schedule.end
+        assert seen == pytest.approx([start + (end - start) * step / 4 for step in range(4)])
 
 
 def test_labels_that_were_mixed_are_taken_as_they_are() -> None:
