@@ -39,7 +39,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tempadvisor.bench import run_suite
 from tempadvisor.curves import TEMPERATURES
-from tempadvisor.distill import batches, kd_loss, learning_rate, make_optimizer
+from tempadvisor.distill import batches, learning_rate, make_optimizer
+from tempadvisor.loss import kd_loss
 from tempadvisor.material import samples_of, student_of, views_of
 from tempadvisor.models import build
 from tempadvisor.runs import read_runs

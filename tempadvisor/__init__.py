@@ -15,10 +15,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "KDLoss": "loss",
     "LossContract": "records",
     "Recommendation": "records",
     "TeacherProfile": "records",
     "TempAdvisorError": "errors",
+    "TemperatureSchedule": "schedule",
     "TrainingSetup": "records",
     "profile": "profiling",
     "recommend": "advise",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import tempadvisor
 from tempadvisor.belief import TEMPERATURES, Knowledge, knowledge_in_use, respond
+from tempadvisor.documents import load_profile
 from tempadvisor.errors import OutOfScopeError, UsageError
 from tempadvisor.records import (
     Confidence,
@@ -53,7 +55,7 @@ MANY_SAMPLES = 200_000  # CIFAR has 50,000; ImageNet-length recipes see millions
 
 
 def recommend(
-    profile: TeacherProfile | None = None,
+    profile: TeacherProfile | str | Path | None = None,
     setup: TrainingSetup | None = None,
     *,
     book: RuleBook | None = None,
@@ -63,7 +65,8 @@ def recommend(
     """Recommend a KD temperature for a teacher and a setup.
 
     Args:
-        profile: what was measured of the teacher; None answers from the rules alone, with low confidence.
+        profile: what was measured of the teacher, or the path of a saved `profile.json`; None answers from the rules
+            alone, with low confidence.
         setup: what is known of the training; unknown fields stay unknown.
         book: the rules to apply; the shipped ones unless given.
         learned: the model fitted to measured runs; the one in use unless given, none where there is none.
@@ -74,10 +77,22 @@ def recommend(
 
     Raises:
         OutOfScopeError: the task is one that temperature advice does not cover.
-        UsageError: `profile` is something else than a profile, or no knowledge of that version lies here.
+        UsageError: `profile` or `setup` is something else, or no knowledge of that version lies here.
+        InputError: the saved profile cannot be read.
         KnowledgeError: the model in use is damaged.
+
+    >>> recommend(setup=TrainingSetup(optimizer="sgd", epochs=300, augmentation="mixup")).confidence
+    'low'
     """
-    setup = setup or TrainingSetup()
+    setup = TrainingSetup() if setup is None else setup
+    if not isinstance(setup, TrainingSetup):
+        raise UsageError(
+            f"setup must be a TrainingSetup. Got {type(setup).__name__}. "
+            "Write tempadvisor.TrainingSetup(optimizer='sgd', epochs=100).",
+            code="not_a_setup",
+        )
+    if isinstance(profile, (str, Path)):
+        profile = _saved(Path(profile))
     book = book or load_rules()
     knowledge = Knowledge(book, learned) if learned else knowledge_in_use(book, knowledge_version)
     if profile is not None and not isinstance(profile, TeacherProfile):
@@ -136,6 +151,16 @@ def recommend(
         schedule=None if weighed and weighed.calibration else _schedule(fired, temperature),  # no run had one
         version={"tempadvisor": tempadvisor.__version__, "knowledge": knowledge.version},
     )
+
+
+def _saved(path: Path) -> TeacherProfile:
+    if path.suffix.lower() != ".json":
+        raise UsageError(
+            f"profile must be a TeacherProfile or a saved profile.json. Got {path}. "
+            "tempadvisor.profile measures stored logits and live teachers.",
+            code="not_a_profile",
+        )
+    return load_profile(path)
 
 
 def _point(response: Response, temperature: float) -> CurvePoint:

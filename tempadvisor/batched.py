@@ -2,7 +2,7 @@
 
 It does what `distill.train` does, student by student, to rounding. Students of one seed see the same batches, so
 their first layers are one wide matrix product; the layers behind are batched products; the gradient is written out
-(see `distill.kd_loss`); all weights lie in one tensor, so that one fused optimizer step moves them all. Activations
+(see `loss.kd_loss`); all weights lie in one tensor, so that one fused optimizer step moves them all. Activations
 have the sample last, which keeps every product contiguous and the softmax over a few classes vectorized.
 
 It does not do standardized logits, nor anything but linear layers with ReLU between.

@@ -1,4 +1,4 @@
-"""The distillation loss under any contract, and the loop that trains one student: one screen.
+"""The loop that trains one student: one screen.
 
 Data are tensors on the device, augmentation works on whole batches, schedules are arithmetic on the step. The loop
 takes the teacher's logits as a table, one row a training sample of each augmented view; it never runs a teacher.
@@ -13,66 +13,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax, pad
+from torch.nn.functional import log_softmax, pad
 
 from tempadvisor.datasets import Moves
 from tempadvisor.errors import UsageError
-from tempadvisor.records import LossContract, TrainingSetup
+from tempadvisor.loss import kd_loss
+from tempadvisor.records import TrainingSetup
 
 WARMUP = 0.05  # share of the steps over which cosine and linear schedules rise
 ONECYCLE_RISE = 0.3
-
-
-def kd_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    temperature: float,
-    contract: LossContract,
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """Return the loss of a batch under `contract`.
-
-    L = hard_weight * CE(z_s, y) + kd_weight * [T^2] * mean_n sum_k p_t log(p_t / p_s) * [1 / K]
-
-    with p = softmax(z / T). The brackets are there when `contract.t_squared` and when `contract.reduction` is
-    "mean". With `contract.standardized` each row of z is first divided by its own standard deviation over the
-    classes (the population's, 1 / K). Its gradient per sample, plain and with T^2, in batchmean:
-
-    dL/dz_s = hard_weight * (p_s(1) - y) + kd_weight * T * (p_s(T) - p_t(T))
-
-    Args:
-        student_logits: z_s, (N, K).
-        teacher_logits: z_t, (N, K).
-        labels: y, class indices (N,) or probabilities (N, K).
-        temperature: T, above 0.
-        contract: which of the brackets there are.
-        label_smoothing: share of the hard target spread evenly, in [0, 1).
-
-    Returns:
-        A scalar, in nats.
-
-    Source: evidence
-
-    >>> z = torch.tensor([[0.0, 0.0]])
-    >>> round(kd_loss(z, z, torch.tensor([0]), 4.0, LossContract(kd_weight=0.0, hard_weight=1.0)).item(), 4)
-    0.6931
-    """
-    loss = contract.hard * cross_entropy(student_logits, labels, label_smoothing=label_smoothing)
-    if contract.kd_weight == 0:
-        return loss
-    if contract.standardized:
-        student_logits, teacher_logits = _standardize(student_logits), _standardize(teacher_logits)
-    log_p, log_q = (log_softmax(z / temperature, dim=1) for z in (teacher_logits, student_logits))
-    kl = (log_p.exp() * (log_p - log_q)).sum(1).mean()
-    factor = (temperature**2 if contract.t_squared else 1.0) / (
-        student_logits.shape[1] if contract.reduction == "mean" else 1
-    )
-    return loss + contract.kd_weight * factor * kl
-
-
-def _standardize(logits: Tensor) -> Tensor:
-    return logits / logits.std(dim=1, keepdim=True, correction=0).clamp_min(1e-7)
 
 
 def learning_rate(step: int, steps: int, setup: TrainingSetup) -> float:

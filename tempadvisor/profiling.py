@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tempadvisor import gate
+from tempadvisor.arguments import check_arguments
 from tempadvisor.errors import InputError, UsageError, did_you_mean
 from tempadvisor.exhibits import Reservoir
 from tempadvisor.logits import StoredLogits, check_shape, from_arrays, open_logits
@@ -104,6 +105,7 @@ def profile(
     >>> found.n_samples, found.n_classes
     (150, 3)
     """
+    check_arguments(teacher, labels, data)
     if logits_from is not None and logits_from not in LOGITS_FROM:
         raise UsageError(
             f"logits_from must be one of {', '.join(LOGITS_FROM)}. Got {logits_from!r}. "

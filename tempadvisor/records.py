@@ -331,6 +331,10 @@ class Recommendation:
     schedule: Schedule | None
     version: Mapping[str, str]
 
+    def __str__(self) -> str:
+        """Return the answer in one sentence."""
+        return self.headline
+
 
 def as_dict(record: Any) -> Any:
     """Return a record as plain dicts, lists and scalars, ready for JSON, fields in order."""

@@ -13,13 +13,13 @@ from tempadvisor.distill import (
     Views,
     augment,
     batches,
-    kd_loss,
     learning_rate,
     loss_gradient,
     make_optimizer,
     train,
 )
 from tempadvisor.errors import UsageError
+from tempadvisor.loss import kd_loss
 from tempadvisor.records import LossContract, TrainingSetup
 
 N, K = 6, 5

@@ -9,10 +9,12 @@ import pytest
 import tempadvisor
 
 PROMISED = {
+    "KDLoss": "tempadvisor.loss",
     "LossContract": "tempadvisor.records",
     "Recommendation": "tempadvisor.records",
     "TeacherProfile": "tempadvisor.records",
     "TempAdvisorError": "tempadvisor.errors",
+    "TemperatureSchedule": "tempadvisor.schedule",
     "TrainingSetup": "tempadvisor.records",
     "profile": "tempadvisor.profiling",
     "recommend": "tempadvisor.advise",

@@ -85,7 +85,7 @@ def test_every_command_runs_in_order(
 
 def test_the_library_snippet_answers() -> None:
     stored = open_logits(demo_path())
-    (snippet,) = (text for text in blocks("python") if "ta.recommend" in text)
+    (snippet,) = (text for text in blocks("python") if "ta.recommend(" in text)
     names: dict[str, object] = {"logits": stored.read(np.arange(stored.n_samples)), "labels": stored.labels}
     exec(snippet, names)  # the README's own words
     assert isinstance(names["advice"], Recommendation)
