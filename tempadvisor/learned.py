@@ -23,7 +23,7 @@ from tempadvisor.calibration import Calibration, at, blend, ci90_of
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.features import VECTOR
 from tempadvisor.records import Nearest, Notice, Reason
-from tempadvisor.response import LOG_GRID, Response, normals
+from tempadvisor.response import LOG_GRID, TOLERANCE, Response, normals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,7 +250,10 @@ def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = 
         return rules, Weighed(nearest=nearest, notices=(Notice("far_from_runs", text),))
     response = blend(rules, learned.response(row, rules.temperatures), share)
     reason = _measured(len(learned.lessons), share, rules.best, response.best, nearest[0])
-    return response, Weighed(learned.calibration, nearest, (reason,))
+    calibration = learned.calibration
+    if nearest[0].distance <= SAME:  # measured, not predicted: it is read as it is
+        calibration = calibration._replace(tolerance=TOLERANCE, low=0.05, high=0.95, indifferent=TOLERANCE)
+    return response, Weighed(calibration, nearest, (reason,))
 
 
 def _measured(n: int, share: float, before: float, after: float, nearest: Nearest) -> Reason:

@@ -14,7 +14,7 @@ from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regret
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.evaluation import bootstrap, calibrate, cases_of, choose, evaluate
 from tempadvisor.features import COLD, VECTOR, vector
-from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, save
+from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, save, weigh
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
