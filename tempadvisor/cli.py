@@ -20,7 +20,16 @@ import typer.core
 import tempadvisor
 from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, choices, setup_flags
+from tempadvisor.flags import (
+    ClassMapOption,
+    ConfigOption,
+    DataOption,
+    ModelOption,
+    PreprocessOption,
+    TeacherArgument,
+    choices,
+    setup_flags,
+)
 from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
@@ -85,6 +94,8 @@ def recommend(
     teacher: TeacherArgument = None,
     data: DataOption = None,
     model: ModelOption = None,
+    class_map: ClassMapOption = None,
+    preprocess: PreprocessOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Answer for an embedded digits teacher.")] = False,
     config: ConfigOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
@@ -100,10 +111,10 @@ def recommend(
 
     if demo and teacher is not None:
         raise UsageError(f"--demo brings its own teacher. Got {teacher} too; leave one out.", code="contradiction")
-    if teacher is None and (data is not None or model is not None):
+    if teacher is None and any(given is not None for given in (data, model, class_map, preprocess)):
         raise UsageError(
-            "--data and --model must come with the TEACHER they belong to. Got none: "
-            "'tempadvisor recommend resnet18 --data images/'.",
+            "--data and --model must come with the TEACHER they belong to, as must --class-map and --preprocess. "
+            "Got none: 'tempadvisor recommend resnet18 --data images/'.",
             code="contradiction",
         )
     if not demo and teacher is None and config is None and all(value is None for value in flags.values()):
@@ -118,13 +129,21 @@ def recommend(
         measured = on_inputs(demo_profile(), setup.logits_from)
     elif teacher is not None:
         with progress_bar("Profiling the teacher") as progress:
-            measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
+            measured = profile_of(
+                teacher,
+                data=data,
+                model=model,
+                class_map=class_map,
+                preprocess=preprocess,
+                logits_from=setup.logits_from,
+                progress=progress,
+            )
     advice = advise(measured, setup, knowledge_version=knowledge_version)
 
     def layout() -> str:
         from tempadvisor import render
 
-        named = ["--demo"] if demo else _named(teacher, data, model)
+        named = ["--demo"] if demo else _named(teacher, data, model, class_map, preprocess)
         return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
 
     show(advice, as_json, layout)
@@ -135,6 +154,8 @@ def profile(
     teacher: TeacherArgument = None,
     data: DataOption = None,
     model: ModelOption = None,
+    class_map: ClassMapOption = None,
+    preprocess: PreprocessOption = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the profile as JSON.")
     ] = None,
@@ -161,7 +182,14 @@ def profile(
     origin = read_setup(None, {"logits_from": logits_from}).logits_from
     with progress_bar("Profiling the teacher") as progress:
         measured = profile_of(
-            teacher, data=data, model=model, logits_from=origin, read_all=read_all, progress=progress
+            teacher,
+            data=data,
+            model=model,
+            class_map=class_map,
+            preprocess=preprocess,
+            logits_from=origin,
+            read_all=read_all,
+            progress=progress,
         )
     if output is not None:
         save_profile(measured, Path(output))
@@ -169,7 +197,7 @@ def profile(
     def layout() -> str:
         from tempadvisor import render
 
-        named = [output] if output else _named(teacher, data, model)
+        named = [output] if output else _named(teacher, data, model, class_map, preprocess)
         return render.profile(measured, next_command=shlex.join(["tempadvisor", "recommend", *named]))
 
     show(measured, as_json, layout)
@@ -223,9 +251,11 @@ def bench(
     show(plan, as_json, layout)
 
 
-def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:
+def _named(
+    teacher: str | None, data: str | None, model: str | None, class_map: str | None, preprocess: str | None
+) -> list[str]:
     """Return the words that name a teacher."""
-    flags = (("--data", data), ("--model", model))
+    flags = (("--data", data), ("--model", model), ("--class-map", class_map), ("--preprocess", preprocess))
     return [word for word in (teacher, *(part for flag in flags if flag[1] for part in flag)) if word]
 
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tempadvisor"
 # A module imports from its own row and from the rows above it, never in a circle.
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
-    ("errors", "fields", "hub", "progress", "resources"),
+    ("errors", "fields", "files", "hub", "progress", "resources"),
     ("records", "runs", "location"),
     (
         "arrays",
@@ -51,11 +51,18 @@ LAYERS = (
     ("store", "holdings"),
     (
         "tally",
+        "running",
         "profiling",
         "teachers",
+        "class_maps",
+        "images",
+        "folders",
+        "inputs",
         "glyphs",
         "datasets",
         "architectures",
+        "checkpoints",
+        "preprocessing",
         "models",
         "distill",
         "batched",
@@ -98,7 +105,7 @@ LAYERS = (
 
 # Third-party packages and the modules they live in. numpy may be used anywhere.
 HOMES = {
-    "PIL": {"datasets", "glyphs"},
+    "PIL": {"glyphs", "images"},
     "dask": {"cluster"},
     "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
@@ -106,7 +113,7 @@ HOMES = {
     "optuna": {"study", "trials", "verify"},
     "pyarrow": {"holdings"},
     "rich": {"progress", "render", "render_verify"},
-    "safetensors": {"arrays", "material", "models"},
+    "safetensors": {"arrays", "checkpoints", "material"},
     "sklearn": {"datasets", "regressor"},
     "timm": {"models"},
     "torch": {
@@ -115,13 +122,16 @@ HOMES = {
         "batched",
         "bench",
         "case",
+        "checkpoints",
         "datasets",
         "distill",
+        "inputs",
         "material",
         "models",
         "pace",
+        "preprocessing",
         "pretrained",
-        "profiling",
+        "running",
         "students",
     },
     "torchvision": {"datasets", "models"},
