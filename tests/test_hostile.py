@@ -112,9 +112,7 @@ def test_a_pickle_bomb_in_a_checkpoint_does_not_go_off(
     tmp_path: Path, refused: Callable[..., str], suffix: str
 ) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Bomb(marker(tmp_path))}, tmp_path / f"bomb.{suffix}")
-    told = refused(
-        tmp_path, "profile", str(tmp_path / f"bomb.{suffix}"), "--model", "mlp-4", "--data", "sklearn/digits"
-    )
+    told = refused("profile", str(tmp_path / f"bomb.{suffix}"), "--model", "mlp-4", "--data", "sklearn/digits")
     assert "could run code" in told
 
 
@@ -221,7 +219,7 @@ def postscript(folder: Path) -> None:
     ("spoil", "says"),
     [
         (loop_inside, "around must hold images"),
-        (loop_of_itself, r"round\.png must be an image.*broken link"),
+        (loop_of_itself, r"round\.png must be readable. Too many levels of symbolic links"),
         (empty_image, r"empty\.png must be an image\. It is empty"),
         (pipe, r"pipe\.png must be an image.*a pipe"),
         (device, r"zero\.png must be an image.*a device"),
@@ -230,7 +228,9 @@ def postscript(folder: Path) -> None:
         (postscript, r"odd\.png must be an image"),
     ],
 )
-def test_what_lies_in_an_image_folder_is_no_trap(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
+def test_what_lies_in_an_image_folder_is_no_trap(
+    tmp_path: Path, refused: Callable[..., str], spoil: Callable[[Path], None], says: str
+) -> None:
     spoil(photos(tmp_path / "photos"))
     assert re.search(says, refused(*run_on(tmp_path, tmp_path / "photos")))
 
