@@ -71,7 +71,7 @@ def fine_tuned(folder: Path, size: int, out: Path) -> Path:
     for _ in range(STEPS):
         rows = torch.from_numpy(rng.integers(len(labels), size=32))
         optimizer.zero_grad()
-        nn.functional.cross_entropy(teacher(images[rows]), labels[rows], label_smoothing=0.0).backward()
+        nn.functional.cross_entropy(teacher(images[rows]), labels[rows], label_smoothing=0.0).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, out)

@@ -27,6 +27,8 @@ from tempadvisor.checkpoints import Shapes, misfits, named_as, nearest, read_che
 from tempadvisor.errors import InputError, did_you_mean
 from tempadvisor.hub import offline_without_network, quiet
 from tempadvisor.preprocessing import Normalize, Prepared, Preprocessing, changed, stated
+from tempadvisor.programs import SUFFIXES as PROGRAMS
+from tempadvisor.programs import is_program, load_program
 
 TIMM_PREFIXES = ("hf-hub:", "local-dir:")
 COMMON = (
@@ -120,8 +122,8 @@ def live(
     """Return a teacher that takes uint8 images as they are stored, on a GPU if there is one.
 
     Args:
-        spec: a timm name; a checkpoint, with `model`; or `package.module:factory`, a callable that returns an
-            nn.Module and takes nothing.
+        spec: a timm name; a checkpoint, with `model`; a program (TorchScript, `torch.export` or ONNX); or
+            `package.module:factory`, a callable that returns an nn.Module and takes nothing.
         model: name of the checkpoint's architecture.
         image_shape: (channels, height, width), for the built-in architectures.
         preprocess: what a user says of the model's inputs, see `preprocessing.changed`; the model itself knows the
@@ -157,7 +159,9 @@ def load_teacher(
 
 def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> nn.Module:
     """Return the module that a user names, as it is."""
-    if Path(spec).suffix.lower() in CHECKPOINTS:
+    if Path(spec).suffix.lower() in (*CHECKPOINTS, *PROGRAMS):
+        if is_program(Path(spec)):
+            return load_program(Path(spec))
         if model is None:
             raise InputError(
                 f"{spec} must come with the name of its model. Got none. Add --model NAME.", code="no_model"

@@ -63,6 +63,7 @@ LAYERS = (
         "architectures",
         "checkpoints",
         "preprocessing",
+        "programs",
         "models",
         "distill",
         "batched",
@@ -110,6 +111,7 @@ HOMES = {
     "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
     "joblib": {"bench"},
+    "onnxruntime": {"programs"},
     "optuna": {"study", "trials", "verify"},
     "pyarrow": {"holdings"},
     "rich": {"progress", "render", "render_verify"},
@@ -131,6 +133,7 @@ HOMES = {
         "pace",
         "preprocessing",
         "pretrained",
+        "programs",
         "running",
         "students",
     },
@@ -144,6 +147,7 @@ HOMES = {
 HEAVY = {
     "distributed",
     "joblib",
+    "onnxruntime",
     "optuna",
     "pyarrow",
     "scipy",
@@ -267,7 +271,7 @@ def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + extras["cluster"] + extras["parquet"]
+    requirements = project["dependencies"] + extras["cluster"] + extras["parquet"] + extras["onnx"]
     declared = {requirement.split(">")[0].strip() for requirement in requirements}
     declared |= {"dask"}  # distributed brings it; SQLAlchemy imports psycopg, the extra `postgres`, by itself
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}
