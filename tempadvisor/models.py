@@ -238,15 +238,18 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
 
 
 def _alike(name: str) -> list[str]:
-    """Return names of models that a checkpoint may belong to instead, the likeliest first."""
+    """Return names of models that a checkpoint may belong to instead: of other sizes first, then what is common."""
+    if re.match(r"(mlp|cnn|vit|mixer)-", name):
+        return []  # their widths are too many to be tried
+
     import timm
 
-    stem = re.match(r"[a-z]*", name.lower())
-    family = [other for other in timm.list_models() if stem and stem[0] and other.startswith(stem[0])]
-    near = difflib.get_close_matches(name, family, n=24, cutoff=0.3)
-    common = [other for other in COMMON if other in timm.list_models()]
-    small = [family for family in FAMILIES if family.split("-")[0] not in ("vit", "mixer")]
-    return list(dict.fromkeys([*near, *common, *small]))
+    known = timm.list_models()
+    sizes = [other for other in known if re.sub(r"\d+", "#", other) == re.sub(r"\d+", "#", name)]
+    near = difflib.get_close_matches(name, known, n=4)
+    own = [f"resnet{depth}" for depth in (8, 20, 32, 56, 110)]
+    names = [*sizes[:20], *own, *near, *(other for other in COMMON if other in known)]
+    return [other for other in dict.fromkeys(names) if other != name]
 
 
 def head_names(name: str, image_shape: tuple[int, int, int]) -> list[str]:
