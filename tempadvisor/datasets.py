@@ -3,8 +3,9 @@
 Names: `sklearn/digits`; `fashion-mnist` (Debian's folder) or any folder of IDX files; an image folder
 (`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `labels` and with `images`, (N, H, W),
 (N, H, W, C) or (N, C, H, W) with C of 1 or 3, or `vectors`, (N, d), as uint8 or as floats in [0, 1];
+`torch/NAME` and `hfds/NAME` (`sources.py`); `.tar` shards; a `.csv` of texts, to run a teacher on (`collected.py`);
 `glyphs/latin-coarse|medium|fine`, the same rendered characters under three labelings, and `glyphs/kana`.
-Nothing is downloaded, and nothing is unpickled.
+Nothing is downloaded but by `hfds/`, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tempadvisor.arrays import npz_arrays
+from tempadvisor.collected import collected
 from tempadvisor.errors import InputError, did_you_mean
 from tempadvisor.files import check_regular
 from tempadvisor.folders import listed
 from tempadvisor.images import Framing, all_decoded, decoded
-from tempadvisor.inputs import Inputs, of_pictures, of_tensor
+from tempadvisor.inputs import Inputs, of_tensor
 from tempadvisor.resources import cache_folder
+from tempadvisor.sources import TORCHVISION, torchvision_set
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 NAMES = (
@@ -85,12 +88,16 @@ def load(name: str, *, image_size: int | None = None) -> Data:
         data = _digits()
     elif name.startswith("glyphs/") and name in NAMES:
         data = _glyphs(name, image_size or 16)
+    elif name.startswith("torch/"):
+        data = _torchvision(name)
     elif path.suffix == ".npz":
         data = _npz(path)
     elif name == "fashion-mnist" or (path.is_dir() and any(path.glob("*idx3-ubyte*"))):
         data = _idx(FASHION_MNIST if name == "fashion-mnist" else path)
     elif path.is_dir():
         data = _folder(path, image_size)
+    elif (found := collected(name)) is not None:
+        data = _whole(found, image_size)
     else:
         raise InputError(
             f"{name} must be a data set. {did_you_mean(name, NAMES)} A folder or .npz works too.", code="no_data"
@@ -111,18 +118,9 @@ def opened(name: str) -> Inputs:
     Raises:
         InputError: as `load`.
     """
-    path = Path(name)
-    if name not in NAMES and path.is_dir() and not any(path.glob("*idx3-ubyte*")):
-        found = listed(path)
-        first = decoded(found.files[0], str(found.files[0]))
-        return Inputs(
-            name=path.name,
-            labels=torch.tensor(found.labels[: found.test_start]),
-            n_classes=len(found.classes),
-            shape=(first.shape[0], first.shape[1], first.shape[2]),
-            read=of_pictures(lambda row: (found.files[row], str(found.files[row]))),
-            class_names=found.classes,
-        )
+    found = None if name in NAMES else collected(name)
+    if found is not None:
+        return found
     data = load(name)
     return Inputs(
         name=data.name,
@@ -192,6 +190,48 @@ def _digits() -> Data:
         n_classes=10,
         moves="shift",
         class_names=tuple(map(str, digits.target_names)),
+    )
+
+
+def _torchvision(name: str) -> Data:
+    images, labels, test_start, names = torchvision_set(name)
+    return Data(
+        name=name,
+        source=name.removeprefix("torch/"),
+        images=images,
+        labels=labels,
+        n_classes=len(names),
+        moves="mirror" if TORCHVISION[name][1] == "mirror" else "shift",
+        test_start=test_start,
+        class_names=names,
+    )
+
+
+def _whole(inputs: Inputs, image_size: int | None) -> Data:
+    """Return all images of data that are read sample by sample."""
+    if inputs.shape is None:
+        raise InputError(
+            f"{inputs.name} must hold images to train students on. It holds texts, which recommend takes alone.",
+            code="bad_data",
+        )
+    framing = None if image_size is None else Framing((image_size, image_size))
+    n, first = len(inputs.labels), inputs.read([0], framing)[0]
+    if n * first.numel() > MOST_BYTES:
+        raise InputError(
+            f"images must take at most {MOST_BYTES / 1e9:.0f} GB. Got {n:,} of {inputs.name}. Lower --image-size.",
+            code="too_large",
+        )
+    images = torch.empty((n, *first.shape), dtype=torch.uint8)
+    for start in range(0, n, 1024):
+        images[start : start + 1024] = inputs.read(range(start, min(start + 1024, n)), framing)
+    return Data(
+        name=inputs.name,
+        source=Path(inputs.name).stem,
+        images=images,
+        labels=inputs.labels,
+        n_classes=inputs.n_classes,
+        moves="mirror",
+        class_names=inputs.class_names,
     )
 
 
@@ -300,7 +340,7 @@ def _folder(folder: Path, image_size: int | None) -> Data:
     stamp = found.stamp if image_size is None else f"{found.stamp}-{image_size}"
     cached = cache_folder() / f"images-{stamp}.npy"
     framing = None if image_size is None else Framing((image_size, image_size))
-    images = _cached(cached) if cached.is_file() else _decoded(found.files, framing, cached)
+    images = np.load(cached, allow_pickle=False) if cached.is_file() else _decoded(found.files, framing, cached)
     return Data(
         name=folder.name,
         source=folder.name,
@@ -311,11 +351,6 @@ def _folder(folder: Path, image_size: int | None) -> Data:
         test_start=found.test_start,
         class_names=found.classes,
     )
-
-
-def _cached(file: Path) -> npt.NDArray[np.uint8]:
-    images: npt.NDArray[np.uint8] = np.load(file, allow_pickle=False)
-    return images
 
 
 def _decoded(files: list[Path], framing: Framing | None, cached: Path) -> npt.NDArray[np.uint8]:

@@ -26,6 +26,7 @@ from tempadvisor.checkpoints import SUFFIXES as CHECKPOINTS
 from tempadvisor.checkpoints import Shapes, misfits, named_as, nearest, read_checkpoint
 from tempadvisor.errors import InputError, did_you_mean
 from tempadvisor.hub import offline_without_network, quiet
+from tempadvisor.huggingface import is_transformer, load_transformer
 from tempadvisor.preprocessing import Normalize, Prepared, Preprocessing, changed, stated
 from tempadvisor.programs import SUFFIXES as PROGRAMS
 from tempadvisor.programs import is_program, load_program
@@ -122,8 +123,9 @@ def live(
     """Return a teacher that takes uint8 images as they are stored, on a GPU if there is one.
 
     Args:
-        spec: a timm name; a checkpoint, with `model`; a program (TorchScript, `torch.export` or ONNX); or
-            `package.module:factory`, a callable that returns an nn.Module and takes nothing.
+        spec: a timm name; a folder of transformers, or `transformers:NAME`; a checkpoint, with `model`; a program
+            (TorchScript, `torch.export` or ONNX); or `package.module:factory`, a callable that returns an nn.Module
+            and takes nothing.
         model: name of the checkpoint's architecture.
         image_shape: (channels, height, width), for the built-in architectures.
         preprocess: what a user says of the model's inputs, see `preprocessing.changed`; the model itself knows the
@@ -167,6 +169,8 @@ def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> nn.
                 f"{spec} must come with the name of its model. Got none. Add --model NAME.", code="no_model"
             )
         return _from_checkpoint(Path(spec), model, image_shape).eval()
+    if is_transformer(spec):
+        return load_transformer(spec)
     if _is_factory(spec):
         return _from_factory(spec)
     if ":" in spec and not spec.removeprefix("timm/").startswith(TIMM_PREFIXES):
@@ -178,7 +182,7 @@ def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> nn.
 
 
 def _is_factory(spec: str) -> bool:
-    return bool(re.fullmatch(r"[\w.]+:\w+", spec)) and not spec.startswith(TIMM_PREFIXES)
+    return bool(re.fullmatch(r"[\w.]+:\w+", spec)) and not spec.startswith((*TIMM_PREFIXES, "transformers:"))
 
 
 def own_preprocessing(model: nn.Module, *, factory: bool = False) -> Preprocessing:

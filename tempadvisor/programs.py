@@ -146,7 +146,7 @@ def _exported(path: Path) -> tuple[Callable[[Tensor], Tensor], tuple[int | None,
     (name,) = [name for name in members if name.startswith("models/")] or [""]
     if name != "models/model.json":
         raise _refused(path, name or "no model")
-    kept = {name: members[name] for name in ("archive_format", "archive_version") if name in members}
+    kept: dict[str, bytes] = {key: members[key] for key in ["archive_format", "archive_version"]}
     for kind, prefix in (("weights", "weight"), ("constants", "tensor")):
         config = f"data/{kind}/model_{kind}_config.json"
         kept[config] = members[config]
@@ -164,7 +164,9 @@ def _exported(path: Path) -> tuple[Callable[[Tensor], Tensor], tuple[int | None,
     (given,) = found.graph_signature.user_inputs
     shape = next(node.meta["val"].shape for node in found.graph.nodes if node.name == given)
     if torch.cuda.is_available():
-        found = torch.export.passes.move_to_device_pass(found, "cuda")
+        from torch.export.passes import move_to_device_pass
+
+        found = move_to_device_pass(found, "cuda")
     module = found.module(check_guards=False)
     return lambda images: _first(module(images)), tuple(n if isinstance(n, int) else None for n in shape)
 
@@ -218,7 +220,8 @@ def _script(path: Path) -> tuple[Callable[[Tensor], Tensor], tuple[int | None, .
             text = content.decode()
             if bad := next((word for word in _calls(text) if any(one in word for one in _FORBIDDEN)), None):
                 raise _refused(path, bad)
-    module = torch.jit.load(_copy(members), map_location="cuda" if torch.cuda.is_available() else "cpu").eval()
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    module = torch.jit.load(_copy(members), map_location=where).eval()  # type: ignore[no-untyped-call]
     return lambda images: _first(module(images)), ()
 
 
@@ -253,7 +256,8 @@ def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], tuple[int | None, ...
     def run(images: Tensor) -> Tensor:
         given = (images * 255).round().byte() if "uint8" in kind else images.half() if "float16" in kind else images
         outputs = [torch.from_numpy(output) for output in session.run(None, {named: given.cpu().numpy()})]
-        return _first(outputs).float()
+        logits: Tensor = _first(outputs).float()
+        return logits
 
     return run, tuple(n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape)
 

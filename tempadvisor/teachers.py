@@ -121,7 +121,7 @@ def _live(
     columns = None if class_map is None else read_class_map(Path(class_map), inputs.class_names)
     try:
         with contextlib.redirect_stdout(sys.stderr), _proposing(inputs.class_names, class_map):
-            module = models.live(teacher, model=model, image_shape=inputs.shape or (0, 0, 0), preprocess=preprocess)
+            module = models.live(teacher, model=model, image_shape=inputs.shape or (3, 32, 32), preprocess=preprocess)
             return profile(
                 module,
                 data=inputs.loader(module.framing),

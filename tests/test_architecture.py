@@ -58,12 +58,16 @@ LAYERS = (
         "images",
         "folders",
         "inputs",
+        "shards",
+        "sources",
+        "collected",
         "glyphs",
         "datasets",
         "architectures",
         "checkpoints",
         "preprocessing",
         "programs",
+        "huggingface",
         "models",
         "distill",
         "batched",
@@ -108,6 +112,7 @@ LAYERS = (
 HOMES = {
     "PIL": {"glyphs", "images"},
     "dask": {"cluster"},
+    "datasets": {"sources"},
     "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
     "joblib": {"bench"},
@@ -135,9 +140,13 @@ HOMES = {
         "pretrained",
         "programs",
         "running",
+        "sources",
+        "collected",
+        "huggingface",
         "students",
     },
-    "torchvision": {"datasets", "models"},
+    "torchvision": {"datasets", "models", "sources"},
+    "transformers": {"huggingface"},
     "sqlalchemy": {"store"},
     "typer": {"__main__", "cli", "cli_knowledge", "cli_verify", "console", "flags"},
     "yaml": {"documents"},
@@ -156,6 +165,8 @@ HEAVY = {
     "timm",
     "torch",
     "torchvision",
+    "transformers",
+    "datasets",
 }
 LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "teachers"}
 
@@ -272,6 +283,7 @@ def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     extras = project["optional-dependencies"]
     requirements = project["dependencies"] + extras["cluster"] + extras["parquet"] + extras["onnx"]
+    requirements += extras["transformers"] + extras["hfds"]
     declared = {requirement.split(">")[0].strip() for requirement in requirements}
     declared |= {"dask"}  # distributed brings it; SQLAlchemy imports psycopg, the extra `postgres`, by itself
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}
