@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tempadvisor import models
+from tempadvisor.class_maps import read_class_map
 from tempadvisor.datasets import Data
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.logits import open_logits
@@ -34,12 +35,24 @@ class Answers(NamedTuple):
     n_params: int
 
 
-def answers(teacher: str, model: str | None, loaded: Data, rows: Tensor, views: Tensor, kind: str) -> Answers:
+class Asked(Protocol):
+    """What a user says of a teacher, see `case.Task`."""
+
+    @property
+    def teacher(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def class_map(self) -> str | None: ...
+    @property
+    def preprocess(self) -> str | None: ...
+
+
+def answers(asked: Asked, loaded: Data, rows: Tensor, views: Tensor, kind: str) -> Answers:
     """Return what a teacher answers to views of the training split.
 
     Args:
-        teacher: a model as in `models.load_teacher`, or a file of logits of the training samples in their order.
-        model: the name that a checkpoint's weights belong to.
+        asked: names a model as in `models.live`, or a file of logits of the training samples in their order.
         loaded: the data.
         rows: of the data, those of the training split (n,).
         views: what students see, (views, n, channels, height, width) in [0, 1].
@@ -49,6 +62,7 @@ def answers(teacher: str, model: str | None, loaded: Data, rows: Tensor, views: 
         UsageError: the teacher cannot be asked about these views.
         InputError: it cannot be had, or answers with something else than logits of the data's classes.
     """
+    teacher, model = asked.teacher, asked.model
     said, suffix = teacher[:100], Path(teacher).suffix.lower()
     if suffix == ".json":
         raise UsageError(
@@ -66,22 +80,36 @@ def answers(teacher: str, model: str | None, loaded: Data, rows: Tensor, views: 
             )
         found = _stored(Path(teacher), loaded, rows)
     else:
-        found = _asked(teacher, model, loaded, views)
+        found = _asked(asked, loaded, views)
+    if asked.class_map is not None:
+        columns = read_class_map(Path(asked.class_map), loaded.class_names)
+        if max(columns) >= found.logits.shape[2]:
+            raise InputError(
+                f"{asked.class_map} must name outputs of the teacher, 0 to {found.logits.shape[2] - 1}. "
+                f"Got {max(columns)}.",
+                code="bad_class_map",
+            )
+        found = found._replace(logits=found.logits[:, :, list(columns)])
     if found.logits.shape[2] != loaded.n_classes:
         raise InputError(
             f"teacher must have the {loaded.n_classes} classes of {loaded.name}. "
-            f"Got {found.logits.shape[2]} ({said}).",
+            f"Got {found.logits.shape[2]} ({said}). Give --class-map; 'tempadvisor profile' proposes one.",
             code="other_classes",
         )
     return found
 
 
-def _asked(teacher: str, model: str | None, loaded: Data, views: Tensor) -> Answers:
+def _asked(asked: Asked, loaded: Data, views: Tensor) -> Answers:
     channels, height, width = loaded.images.shape[1:]
-    said = teacher[:100]
+    said = asked.teacher[:100]
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
+            module = models.live(
+                asked.teacher,
+                model=asked.model,
+                image_shape=(channels, height, width),
+                preprocess=asked.preprocess,
+            ).eval()
             weights = weights_hash(module)
             few = _logits(module, views[0, :FEW])
             key = f"logits-{weights}-{tensor_hash(few.half())}-{tensor_hash(views)}"

@@ -22,6 +22,8 @@ import numpy.typing as npt
 
 from tempadvisor.errors import InputError
 
+_MOST_RATIO, _ALWAYS_UNPACKED = 200, 1 << 28  # of what .npz members are packed to; bytes that do no harm
+
 Array = npt.NDArray[Any]
 Pick = Callable[[Iterable[str]], list[str]]
 
@@ -123,6 +125,16 @@ def npz_arrays(path: Path, pick: Pick) -> list[Stored]:
         ) from None
 
 
+def _check_packing(info: zipfile.ZipInfo, where: str) -> None:
+    """See that what is unpacked is not far more than what was packed: numbers that differ are not packed so."""
+    if info.file_size > max(_MOST_RATIO * info.compress_size, _ALWAYS_UNPACKED):
+        raise InputError(
+            f"{where} must hold numbers that differ. It would unpack {info.compress_size:,} bytes to "
+            f"{info.file_size:,}, as nothing but one value over and over does. Save it with np.savez.",
+            code="too_large",
+        )
+
+
 def _npz_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """Map an array of an .npz file; a compressed one is unpacked to a temporary file first."""
     where = f"{info.filename} in {path}"
@@ -137,6 +149,7 @@ def _npz_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         start, data = member.tell(), _n_bytes(shape, dtype)
         if start + data != info.file_size:
             raise _truncated(where, start + data, info.file_size)
+        _check_packing(info, where)
         free = shutil.disk_usage(tempfile.gettempdir()).free
         if data > free // 2:
             raise InputError(

@@ -34,6 +34,7 @@ from tempadvisor.material import (
 )
 from tempadvisor.models import tensor_hash
 from tempadvisor.records import TeacherProfile, TrainingSetup, as_dict
+from tempadvisor.resources import cache_folder
 from tempadvisor.runs import Run
 from tempadvisor.suites import Bench, Curve, Teacher
 from tempadvisor.verification import Trial
@@ -100,8 +101,9 @@ class Case(NamedTuple):
 class Task:
     """What a user asks to be verified, in words: all that another machine needs to work on it too.
 
-    `teacher` is a model as in `models.load_teacher`, or a file of logits of the training samples in their order; with
-    `model` the name that a checkpoint's weights belong to. `data` is as in `datasets.load`. `seed` is that of the
+    `teacher` is a model as in `models.live`, or a file of logits of the training samples in their order; with
+    `model` the name that a checkpoint's weights belong to, `class_map` the file that says which output is which
+    class, and `preprocess` what it does to images first. `data` is as in `datasets.load`. `seed` is that of the
     split and the augmented views. `proxy` is the share of the epochs that students train, schedule and all.
 
     Raises:
@@ -114,6 +116,8 @@ class Task:
     model: str | None = None
     seed: int = 0
     proxy: float = 1.0
+    class_map: str | None = None
+    preprocess: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.proxy <= 1:
@@ -126,7 +130,7 @@ class Task:
             InputError: there is no folder to keep things in, or as `case_of`.
         """
         try:
-            datasets.cache_folder()
+            cache_folder()
         except OSError as error:
             raise InputError(
                 f"the cache folder must be one that can be made and written. Got {error.filename}: {error.strerror}. "
@@ -140,6 +144,7 @@ class Task:
         teacher, data = Path(self.teacher), Path(self.data)
         places = {
             "teacher": str(teacher.absolute()) if teacher.is_file() else self.teacher,
+            "class_map": str(Path(self.class_map).absolute()) if self.class_map else None,
             "data": str(data.absolute()) if self.data not in datasets.NAMES and data.exists() else self.data,
         }
         return {**as_dict(self), **places, "setup": self.setup.given()}
@@ -196,7 +201,7 @@ def case_of(task: Task) -> Case:
     )
     count = 1 if kind == "none" else max(1, min(VIEWS, MOST_BYTES // (train[0].numel() * 4)))
     views = augmented(*train, loaded.n_classes, kind, count, moves=loaded.moves, seed=seed + 1000)
-    logits, teacher_hash, n_params = answers(teacher, model, loaded, own.train, views.images, kind)
+    logits, teacher_hash, n_params = answers(task, loaded, own.train, views.images, kind)
     views = dataclasses.replace(views, teacher_logits=logits)
     measured = profiled(views, kind, teacher)
     curve = Curve(

@@ -21,9 +21,11 @@ import tempadvisor
 from tempadvisor.console import AsJson, PlainCommand, PlainGroup, check_place, show, write
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
 from tempadvisor.flags import (
+    ClassMapOption,
     ConfigOption,
     DataOption,
     ModelOption,
+    PreprocessOption,
     ReportOption,
     TeacherArgument,
     setup_flags,
@@ -93,6 +95,8 @@ def recommend(
     teacher: TeacherArgument = None,
     data: DataOption = None,
     model: ModelOption = None,
+    class_map: ClassMapOption = None,
+    preprocess: PreprocessOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Answer for an embedded digits teacher.")] = False,
     config: ConfigOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show everything the answer rests on.")] = False,
@@ -109,10 +113,10 @@ def recommend(
 
     if demo and teacher is not None:
         raise UsageError(f"--demo brings its own teacher. Got {teacher} too; leave one out.", code="contradiction")
-    if teacher is None and (data is not None or model is not None):
+    if teacher is None and any(given is not None for given in (data, model, class_map, preprocess)):
         raise UsageError(
-            "--data and --model must come with the TEACHER they belong to. Got none: "
-            "'tempadvisor recommend resnet18 --data images/'.",
+            "--data and --model must come with the TEACHER they belong to, as must --class-map and --preprocess. "
+            "Got none: 'tempadvisor recommend resnet18 --data images/'.",
             code="contradiction",
         )
     if not demo and teacher is None and config is None and all(value is None for value in flags.values()):
@@ -132,6 +136,8 @@ def recommend(
                 teacher,
                 data=data,
                 model=model,
+                class_map=class_map,
+                preprocess=preprocess,
                 logits_from=setup.logits_from,
                 progress=progress,
                 reservoir=reservoir,
@@ -142,7 +148,7 @@ def recommend(
     def layout() -> str:
         from tempadvisor import render
 
-        named = ["--demo"] if demo else _named(teacher, data, model)
+        named = ["--demo"] if demo else _named(teacher, data, model, class_map, preprocess)
         return render.recommendation(advice, explain=explain, next_command=_next_command(advice, named))
 
     show(advice, as_json, layout)
@@ -153,6 +159,8 @@ def profile(
     teacher: TeacherArgument = None,
     data: DataOption = None,
     model: ModelOption = None,
+    class_map: ClassMapOption = None,
+    preprocess: PreprocessOption = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the profile as JSON.")
     ] = None,
@@ -184,6 +192,8 @@ def profile(
             teacher,
             data=data,
             model=model,
+            class_map=class_map,
+            preprocess=preprocess,
             logits_from=origin,
             read_all=read_all,
             progress=progress,
@@ -196,7 +206,7 @@ def profile(
     def layout() -> str:
         from tempadvisor import render
 
-        named = [output] if output else _named(teacher, data, model)
+        named = [output] if output else _named(teacher, data, model, class_map, preprocess)
         return render.profile(measured, next_command=shlex.join(["tempadvisor", "recommend", *named]))
 
     show(measured, as_json, layout)
@@ -266,9 +276,11 @@ def _write_page(record: TeacherProfile | Recommendation, report: str | None, res
         write_page(record, Path(report), reservoir=reservoir)
 
 
-def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:
+def _named(
+    teacher: str | None, data: str | None, model: str | None, class_map: str | None, preprocess: str | None
+) -> list[str]:
     """Return the words that name a teacher."""
-    flags = (("--data", data), ("--model", model))
+    flags = (("--data", data), ("--model", model), ("--class-map", class_map), ("--preprocess", preprocess))
     return [word for word in (teacher, *(part for flag in flags if flag[1] for part in flag)) if word]
 
 

@@ -17,7 +17,16 @@ import typer
 
 from tempadvisor.console import AsJson, PlainCommand, check_place, show
 from tempadvisor.errors import UsageError
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, ReportOption, TeacherArgument, setup_flags
+from tempadvisor.flags import (
+    ClassMapOption,
+    ConfigOption,
+    DataOption,
+    ModelOption,
+    PreprocessOption,
+    ReportOption,
+    TeacherArgument,
+    setup_flags,
+)
 from tempadvisor.progress import progress_bar
 
 DEMO_BUDGET = "40"
@@ -38,6 +47,8 @@ def verify(
     teacher: TeacherArgument = None,
     data: DataOption = None,
     model: ModelOption = None,
+    class_map: ClassMapOption = None,
+    preprocess: PreprocessOption = None,
     demo: Annotated[bool, typer.Option("--demo", help="Verify the advice for a digits teacher.")] = False,
     config: ConfigOption = None,
     budget: Annotated[
@@ -67,7 +78,11 @@ def verify(
 ) -> None:
     """Confirm the recommended temperature by training a few students."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
-    given = [one for one in (teacher, data, model, config, seed, proxy, *flags.values()) if one is not None]
+    given = [
+        one
+        for one in (teacher, data, model, class_map, preprocess, config, seed, proxy, *flags.values())
+        if one is not None
+    ]
     if join is not None:
         _join(
             join, storage, as_json, given or any((budget, output, plot, report, jobs, demo, resume, dry_run, strict))
@@ -96,7 +111,14 @@ def verify(
     else:
         setup = read_setup(None if config is None else Path(config), flags)
         task = Task(
-            teacher=str(teacher), data=str(data), setup=setup, model=model, seed=split_seed, proxy=_share(proxy)
+            teacher=str(teacher),
+            data=str(data),
+            setup=setup,
+            model=model,
+            class_map=class_map,
+            preprocess=preprocess,
+            seed=split_seed,
+            proxy=_share(proxy),
         )
     reservoir = None
     if report is not None:

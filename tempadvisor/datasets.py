@@ -3,27 +3,36 @@
 Names: `sklearn/digits`; `fashion-mnist` (Debian's folder) or any folder of IDX files; an image folder
 (`train/<class>/*` and `test/<class>/*`, or classes directly); an `.npz` with `labels` and with `images`, (N, H, W),
 (N, H, W, C) or (N, C, H, W) with C of 1 or 3, or `vectors`, (N, d), as uint8 or as floats in [0, 1];
+`torch/NAME` and `hfds/NAME` (`sources.py`); `.tar` shards; a `.csv` of texts, to run a teacher on (`collected.py`);
 `glyphs/latin-coarse|medium|fine`, the same rendered characters under three labelings, and `glyphs/kana`.
-Nothing is downloaded, and nothing is unpickled.
+Nothing is downloaded but by `hfds/`, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import gzip
-import hashlib
 import itertools
 import os
-import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from tempadvisor.arrays import npz_arrays
+from tempadvisor.collected import collected
 from tempadvisor.errors import InputError, did_you_mean
+from tempadvisor.files import check_regular
+from tempadvisor.folders import listed
+from tempadvisor.images import Framing, all_decoded, decoded
+from tempadvisor.inputs import Inputs, of_tensor
+from tempadvisor.resources import cache_folder
+from tempadvisor.sources import TORCHVISION, torchvision_set
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 NAMES = (
@@ -37,7 +46,6 @@ NAMES = (
 MOST_BYTES = 8 * 10**9  # of a data set that is scaled
 # What leaves a label as it is: nothing (vectors), a shift, or a shift and a mirror.
 Moves = Literal["none", "shift", "mirror"]
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +54,8 @@ class Data:
 
     images: (N, channels, height, width), uint8; labels: (N,), 0 to K - 1; `source` is shared by labelings of the
     same images; from `test_start` on they are the official test split, None if there is none; `moves` says what
-    leaves a label as it is. Vectors are stored as (N, 1, 1, d) and nothing moves them: their values are no neighbors.
-    `class_names` are those of the K classes, where they have any.
+    leaves a label as it is; `class_names` (K,) where known. Vectors are stored as (N, 1, 1, d) and nothing moves
+    them: their values are no neighbors.
     """
 
     name: str
@@ -80,12 +88,16 @@ def load(name: str, *, image_size: int | None = None) -> Data:
         data = _digits()
     elif name.startswith("glyphs/") and name in NAMES:
         data = _glyphs(name, image_size or 16)
+    elif name.startswith("torch/"):
+        data = _torchvision(name)
     elif path.suffix == ".npz":
         data = _npz(path)
     elif name == "fashion-mnist" or (path.is_dir() and any(path.glob("*idx3-ubyte*"))):
         data = _idx(FASHION_MNIST if name == "fashion-mnist" else path)
     elif path.is_dir():
-        data = _folder(path)
+        data = _folder(path, image_size)
+    elif (found := collected(name)) is not None:
+        data = _whole(found, image_size)
     else:
         raise InputError(
             f"{name} must be a data set. {did_you_mean(name, NAMES)} A folder or .npz works too.", code="no_data"
@@ -98,6 +110,26 @@ def load(name: str, *, image_size: int | None = None) -> Data:
             code="bad_data",
         )
     return data if image_size in (None, data.images.shape[2]) else _resized(data, image_size or 0)
+
+
+def opened(name: str) -> Inputs:
+    """Return the samples of `name` to run a teacher on: all but an official test split, read when asked for.
+
+    Raises:
+        InputError: as `load`.
+    """
+    found = None if name in NAMES else collected(name)
+    if found is not None:
+        return found
+    data = load(name)
+    return Inputs(
+        name=data.name,
+        labels=data.labels[: data.test_start],
+        n_classes=data.n_classes,
+        shape=(data.images.shape[1], data.images.shape[2], data.images.shape[3]),
+        read=of_tensor(data.images),
+        class_names=data.class_names,
+    )
 
 
 def split(data: Data, *, n_train: int, n_val: int, n_test: int, seed: int) -> Split:
@@ -150,7 +182,57 @@ def _digits() -> Data:
     digits = load_digits()
     images = torch.tensor((digits.images * 255 / 16).round(), dtype=torch.uint8)[:, None]
     labels = torch.tensor(digits.target, dtype=torch.int64)
-    return Data(name="sklearn/digits", source="digits", images=images, labels=labels, n_classes=10, moves="shift")
+    return Data(
+        name="sklearn/digits",
+        source="digits",
+        images=images,
+        labels=labels,
+        n_classes=10,
+        moves="shift",
+        class_names=tuple(map(str, digits.target_names)),
+    )
+
+
+def _torchvision(name: str) -> Data:
+    images, labels, test_start, names = torchvision_set(name)
+    return Data(
+        name=name,
+        source=name.removeprefix("torch/"),
+        images=images,
+        labels=labels,
+        n_classes=len(names),
+        moves="mirror" if TORCHVISION[name][1] == "mirror" else "shift",
+        test_start=test_start,
+        class_names=names,
+    )
+
+
+def _whole(inputs: Inputs, image_size: int | None) -> Data:
+    """Return all images of data that are read sample by sample."""
+    if inputs.shape is None:
+        raise InputError(
+            f"{inputs.name} must hold images to train students on. It holds texts, which recommend takes alone.",
+            code="bad_data",
+        )
+    framing = None if image_size is None else Framing((image_size, image_size))
+    n, first = len(inputs.labels), inputs.read([0], framing)[0]
+    if n * first.numel() > MOST_BYTES:
+        raise InputError(
+            f"images must take at most {MOST_BYTES / 1e9:.0f} GB. Got {n:,} of {inputs.name}. Lower --image-size.",
+            code="too_large",
+        )
+    images = torch.empty((n, *first.shape), dtype=torch.uint8)
+    for start in range(0, n, 1024):
+        images[start : start + 1024] = inputs.read(range(start, min(start + 1024, n)), framing)
+    return Data(
+        name=inputs.name,
+        source=Path(inputs.name).stem,
+        images=images,
+        labels=inputs.labels,
+        n_classes=inputs.n_classes,
+        moves="mirror",
+        class_names=inputs.class_names,
+    )
 
 
 def _idx(folder: Path) -> Data:
@@ -187,15 +269,28 @@ def _idx(folder: Path) -> Data:
 
 
 def _npz(path: Path) -> Data:
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            vectors = "vectors" in file.files
-            images, labels = file["vectors" if vectors else "images"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    check_regular(path, "an .npz with images, or vectors, and labels")
+
+    def pick(found: Iterable[str]) -> list[str]:
+        names = ["vectors" if "vectors" in found else "images", "labels"]
+        for name in names:
+            if name not in found:
+                held = ", ".join(sorted(found)[:5])[:100] or "nothing"
+                raise InputError(
+                    f"{path} must be an .npz with images, or vectors, and labels. It lacks {name} and holds {held}.",
+                    code="bad_data",
+                )
+        vectors.append("vectors" in names)
+        return names
+
+    vectors: list[bool] = []
+    images, labels = (stored.array for stored in npz_arrays(path, pick))
+    if images.size > MOST_BYTES:
         raise InputError(
-            f"{path} must be an .npz with images, or vectors, and labels. Got: {error}.", code="bad_data"
-        ) from None
-    if vectors:
+            f"{path} must hold at most {MOST_BYTES / 1e9:.0f} GB of images. Got {images.size / 1e9:.0f} GB.",
+            code="too_large",
+        )
+    if vectors[0]:
         if images.ndim != 2 or not images.shape[1]:
             raise InputError(f"{path} must hold vectors (N, d). Got {images.shape}.", code="bad_data")
         images = images[:, None]
@@ -235,72 +330,42 @@ def _npz(path: Path) -> Data:
         images=torch.from_numpy(np.moveaxis(images, 3, 1).copy()),
         labels=torch.from_numpy(labels.astype(np.int64)),
         n_classes=int(labels.max()) + 1,
-        moves="none" if vectors else "shift",
+        moves="none" if vectors[0] else "shift",
     )
 
 
-def _folder(folder: Path) -> Data:
-    roots = [folder / part for part in ("train", "test") if (folder / part).is_dir()] or [folder]
-    classes = sorted(entry.name for entry in roots[0].iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        raise InputError(f"{folder} must hold one folder per class, at least 2. Got {len(classes)}.", code="no_data")
-    files = [
-        [
-            (file, label)
-            for label, name in enumerate(classes)
-            for file in sorted((root / name).glob("*"))
-            if file.suffix.lower() in PICTURES
-        ]
-        for root in roots
-    ]
-    for label, name in enumerate(classes):
-        if all(label != one for _, one in files[0]):
-            raise InputError(f"{roots[0] / name} must hold images. Got none.", code="empty_class")
-    everything = [pair for part in files for pair in part]
-    stamp = "".join(f"{file.relative_to(folder)}{file.stat().st_size}" for file, _ in everything)
-    cached = cache_folder() / f"images-{hashlib.sha256(f'{folder.resolve()}{stamp}'.encode()).hexdigest()[:16]}.npy"
-    images = _cached(cached) if cached.is_file() else _decoded([file for file, _ in everything], cached)
+def _folder(folder: Path, image_size: int | None) -> Data:
+    """Decode an image folder, once: its pixels are kept in the cache."""
+    found = listed(folder)
+    stamp = found.stamp if image_size is None else f"{found.stamp}-{image_size}"
+    cached = cache_folder() / f"images-{stamp}.npy"
+    framing = None if image_size is None else Framing((image_size, image_size))
+    images = np.load(cached, allow_pickle=False) if cached.is_file() else _decoded(found.files, framing, cached)
     return Data(
         name=folder.name,
         source=folder.name,
         images=torch.from_numpy(images),
-        n_classes=len(classes),
+        n_classes=len(found.classes),
         moves="mirror",
-        labels=torch.tensor([label for _, label in everything]),
-        test_start=len(files[0]) if len(files) == 2 else None,
-        class_names=tuple(classes),
+        labels=torch.tensor(found.labels),
+        test_start=found.test_start,
+        class_names=found.classes,
     )
 
 
-def cache_folder() -> Path:
-    """Return the folder of what can be made again: $TEMPADVISOR_CACHE, or tempadvisor in the user's cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tempadvisor"
-    folder = Path(os.environ.get("TEMPADVISOR_CACHE") or default)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _cached(file: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = np.load(file, allow_pickle=False)
-    return images
-
-
-def _decoded(files: list[Path], cached: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    from PIL import Image, UnidentifiedImageError
-
-    pictures = []
-    for file in files:
-        try:
-            with Image.open(file) as picture:
-                pictures.append(np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0))
-        except (OSError, UnidentifiedImageError):
-            raise InputError(f"{file} must be an image. It is damaged or something else.", code="bad_data") from None
-        if pictures[-1].shape != pictures[0].shape:
-            raise InputError(
-                f"images must have one size. {file} differs from {files[0]}. Resize them first.", code="bad_data"
-            )
+def _decoded(files: list[Path], framing: Framing | None, cached: Path) -> npt.NDArray[np.uint8]:
+    first = decoded(files[0], str(files[0]), framing)
+    n_bytes = len(files) * first.size
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"images must take at most {MOST_BYTES / 1e9:.0f} GB. Got {n_bytes / 1e9:.0f} GB for {len(files)} files "
+            f"like {files[0]}. Lower --image-size.",
+            code="too_large",
+        )
+    images = np.empty((len(files), *first.shape), np.uint8)
+    all_decoded(((file, str(file)) for file in files), framing, images.__setitem__)
     temporary = cached.with_name(f".{os.getpid()}-{cached.name}")
-    np.save(temporary, images := np.stack(pictures))
+    np.save(temporary, images)
     temporary.replace(cached)
     return images
 

@@ -4,6 +4,7 @@
 TempAdvisorError      anything tempadvisor itself refuses; the CLI turns it into one line and exit code 2
 ├── UsageError        flags or arguments that are missing, unknown or contradict each other
 ├── InputError        a file or array that is missing, unreadable or means something else than it should
+│   └── ClassOrderError   a teacher whose outputs are not the classes of the labels, in their order
 ├── OutOfScopeError   a task that temperature advice does not cover: refused by name
 └── KnowledgeError    a knowledge file (rules, sources, literature, runs) that breaks its schema
 ```
@@ -45,6 +46,25 @@ class UsageError(TempAdvisorError):
 
 class InputError(TempAdvisorError):
     """A file or array is missing, unreadable, or not what it should be."""
+
+
+class ClassOrderError(InputError):
+    """A teacher's outputs are not the classes of the labels, in their order.
+
+    `columns` is the output that seems to stand for each class, and `accuracy` what the teacher has with them; without
+    columns none do.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, columns: tuple[int, ...] | None = None, accuracy: float | None = None
+    ) -> None:
+        self.columns, self.accuracy = columns, accuracy
+        super().__init__(message, code=code)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come back whole from another process."""
+        made = functools.partial(type(self), code=self.code, columns=self.columns, accuracy=self.accuracy)
+        return made, self.args
 
 
 class OutOfScopeError(TempAdvisorError):

@@ -31,6 +31,24 @@ DataOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Model name that a checkpoint's weights belong to.")
 ]
+PreprocessOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        metavar="WORDS",
+        help="What a model does to images first, where it does not say so itself: 'size=224 crop=0.875 "
+        "interpolation=bicubic mean=0.5,0.5,0.5 std=0.5,0.5,0.5', or some of it.",
+    ),
+]
+ClassMapOption = Annotated[
+    str | None,
+    typer.Option(
+        "--class-map",
+        metavar="FILE",
+        help="Which output of the teacher is which class of the data: lines 'class,output'; or a class per line, in "
+        "the order of the outputs.",
+    ),
+]
 ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Setup in YAML or TOML; flags override it.")
 ]

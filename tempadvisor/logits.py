@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tempadvisor.arrays import Array, Stored, npy_array, npz_arrays, safetensors_arrays
 from tempadvisor.errors import InputError, OutOfScopeError, did_you_mean
+from tempadvisor.files import check_regular
 
 Rows = npt.NDArray[np.int64]
 
@@ -89,8 +90,7 @@ def open_logits(path: str | Path) -> StoredLogits:
             code="unsupported_file",
         )
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} must hold logits. It is empty. Write it again.", code="empty_file")
+        check_regular(path, "a file of logits")
         return _OPENERS[suffix](path)
     except OSError as error:
         raise InputError(

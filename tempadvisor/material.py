@@ -18,14 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from tempadvisor.datasets import Data, Moves, as_float, cache_folder, load, split
+from tempadvisor.checkpoints import read_checkpoint
+from tempadvisor.datasets import Data, Moves, as_float, load, split
 from tempadvisor.distill import Views, augment, train
 from tempadvisor.errors import InputError
 from tempadvisor.exhibits import Reservoir
-from tempadvisor.models import build, head_names, read_checkpoint, tensor_hash, weights_hash
+from tempadvisor.models import build, head_names, tensor_hash, weights_hash
 from tempadvisor.pretrained import Scaled, load_body, located
 from tempadvisor.profiling import profile
 from tempadvisor.records import TeacherProfile
+from tempadvisor.resources import cache_folder
 from tempadvisor.suites import Curve, Pretraining, Teacher
 
 TARGET_EPOCHS = 20  # of a student's training on the labels alone, where it starts target-trained

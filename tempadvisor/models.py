@@ -7,6 +7,8 @@ Any other name is timm's. Inputs of the built-in ones are floats in [0, 1]. Only
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import hashlib
 import importlib
 import re
@@ -18,44 +20,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from tempadvisor.architectures import FAMILIES, CifarResNet, built_in, check_size, meant
+from tempadvisor.checkpoints import SUFFIXES as CHECKPOINTS
+from tempadvisor.checkpoints import Shapes, misfits, named_as, nearest, read_checkpoint
 from tempadvisor.errors import InputError, did_you_mean
 from tempadvisor.hub import offline_without_network, quiet
+from tempadvisor.huggingface import is_transformer, load_transformer
+from tempadvisor.preprocessing import Normalize, Prepared, Preprocessing, changed, stated
+from tempadvisor.programs import SUFFIXES as PROGRAMS
+from tempadvisor.programs import is_program, load_program
 
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".bin")
+TIMM_PREFIXES = ("hf-hub:", "local-dir:")
+COMMON = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "mobilenetv3_small_100", "mobilenetv3_large_100"),
+    *("efficientnet_b0", "tf_efficientnet_lite0", "mobilenetv2_100", "convnext_tiny", "vit_tiny_patch16_224"),
+    *("vit_small_patch16_224", "vit_base_patch16_224", "densenet121", "regnety_002", "vgg16_bn", "wide_resnet50_2"),
+)
 _DRAWING = threading.Lock()  # first weights are drawn from a state that all threads share
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Normalize(nn.Module):
-    """Subtract a mean and divide by a standard deviation, channel by channel."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
-
-
-class Prepared(nn.Module):
-    """A teacher that takes uint8 images as they are stored: to floats in [0, 1], and to its size where it has one."""
-
-    def __init__(self, teacher: nn.Module, size: tuple[int, int] | None) -> None:
-        super().__init__()
-        self.teacher, self.size = teacher, size
-
-    def forward(self, images: Tensor) -> Any:
-        pixels = images.float() / 255
-        if self.size and pixels.shape[2:] != self.size:
-            pixels = interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.teacher(pixels)
 
 
 def build(
@@ -130,106 +113,147 @@ def tensor_hash(*tensors: Tensor) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint: `state_dict` or `model` unpacked, `module.` stripped from the names.
+def live(
+    spec: str,
+    *,
+    model: str | None = None,
+    image_shape: tuple[int, int, int] = (3, 32, 32),
+    preprocess: str | None = None,
+) -> Prepared:
+    """Return a teacher that takes uint8 images as they are stored, on a GPU if there is one.
+
+    Args:
+        spec: a timm name; a folder of transformers, or `transformers:NAME`; a checkpoint, with `model`; a program
+            (TorchScript, `torch.export` or ONNX); or `package.module:factory`, a callable that returns an nn.Module
+            and takes nothing.
+        model: name of the checkpoint's architecture.
+        image_shape: (channels, height, width), for the built-in architectures.
+        preprocess: what a user says of the model's inputs, see `preprocessing.changed`; the model itself knows the
+            rest, but for a factory's module, whose normalization belongs in it.
 
     Raises:
-        InputError: the file is missing, damaged, or holds more than tensors.
+        InputError: it cannot be had, or the weights do not fit; what does not fit is named.
+        UsageError: `preprocess` is not understood.
     """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    raw = _raw(spec, model, image_shape)
+    own = changed(own_preprocessing(raw, factory=_is_factory(spec)), preprocess)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Prepared(_behind(raw, own), own.framing).to(device).train(raw.training)
 
-            state: Any = load_file(path)
-        else:
-            with quiet():
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
-        missing = "It does not exist." if not path.exists() else f"Got {type(error).__name__}."
-        raise InputError(
-            f"{path} must be a checkpoint of tensors. {missing} Save the model's state_dict, best as .safetensors.",
-            code="bad_checkpoint",
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    tensors = {}
-    if isinstance(state, dict):
-        tensors = {str(k).removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise InputError(f"{path} must hold a state_dict. Got no tensors.", code="bad_checkpoint")
-    return tensors
+
+def prepared(teacher: nn.Module) -> Prepared:
+    """Return a normalized teacher made to take uint8 images, at its own size where timm states one; on a GPU."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Prepared(teacher, own_preprocessing(teacher, factory=True).framing).to(device).eval()
 
 
 def load_teacher(
     spec: str, *, model: str | None = None, image_shape: tuple[int, int, int] = (3, 32, 32)
 ) -> nn.Module:
-    """Return a teacher in evaluation mode, normalization of its inputs included where it is known.
-
-    Args:
-        spec: a timm name; a checkpoint, with `model`; or `package.module:factory`, a callable that returns an
-            nn.Module and takes nothing.
-        model: name of the checkpoint's architecture.
-        image_shape: (channels, height, width), for the built-in architectures.
+    """Return a teacher of images in [0, 1] at its own size, in evaluation mode; see `live`.
 
     Raises:
         InputError: it cannot be had, or the weights do not fit; what does not fit is named.
     """
-    if Path(spec).suffix in CHECKPOINTS:
+    raw = _raw(spec, model, image_shape)
+    return _behind(raw, own_preprocessing(raw, factory=_is_factory(spec))).eval()
+
+
+def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> nn.Module:
+    """Return the module that a user names, as it is."""
+    if Path(spec).suffix.lower() in (*CHECKPOINTS, *PROGRAMS):
+        if is_program(Path(spec)):
+            return load_program(Path(spec))
         if model is None:
             raise InputError(
                 f"{spec} must come with the name of its model. Got none. Add --model NAME.", code="no_model"
             )
         return _from_checkpoint(Path(spec), model, image_shape).eval()
-    if re.fullmatch(r"[\w.]+:\w+", spec) and not spec.startswith(("hf-hub:", "local-dir:")):
-        return _from_factory(spec).eval()
-    if ":" in spec and not spec.removeprefix("timm/").startswith(("hf-hub:", "local-dir:")):
+    if is_transformer(spec):
+        return load_transformer(spec)
+    if _is_factory(spec):
+        return _from_factory(spec)
+    if ":" in spec and not spec.removeprefix("timm/").startswith(TIMM_PREFIXES):
         raise InputError(
             f"a factory must be package.module:factory. Got {spec[:100]!r}. Name its module by dots.",
             code="bad_factory",
         )
-    return normalized(_timm(spec, None, image_shape[0], pretrained=True)).eval()
+    return _timm(spec, None, image_shape[0], pretrained=True).eval()
 
 
-def prepared(teacher: nn.Module) -> nn.Module:
-    """Return `teacher` made to take uint8 images, of any size where timm states its own; on a GPU if there is one."""
-    stated: list[Any] = [getattr(module, "pretrained_cfg", None) for module in teacher.modules()]
-    size = next((config.get("input_size") for config in stated if config), None)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Prepared(teacher, (size[1], size[2]) if size else None).to(device).eval()
+def _is_factory(spec: str) -> bool:
+    return bool(re.fullmatch(r"[\w.]+:\w+", spec)) and not spec.startswith((*TIMM_PREFIXES, "transformers:"))
+
+
+def own_preprocessing(model: nn.Module, *, factory: bool = False) -> Preprocessing:
+    """Return what a model says of its inputs: timm's own configuration; ImageNet's numbers for a CIFAR ResNet.
+
+    A factory's module brings its normalization with it; only a size that a part of it states is heeded.
+    """
+    configs: list[Any] = [getattr(module, "pretrained_cfg", None) for module in model.modules()]
+    own = stated(next((config for config in configs if config), {}))
+    if factory:
+        return dataclasses.replace(own, crop=1.0, mean=None, std=None)
+    if isinstance(model, CifarResNet) and model.conv1.in_channels == 3:
+        own = Preprocessing(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return own
 
 
 def normalized(model: nn.Module) -> nn.Module:
-    """Return `model` behind the normalization that its weights expect: timm's own; ImageNet's for a CIFAR ResNet."""
-    config: Any = getattr(model, "pretrained_cfg", {})
-    mean, std = config.get("mean"), config.get("std")
-    if isinstance(model, CifarResNet) and model.conv1.in_channels == 3:
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    return nn.Sequential(Normalize(mean, std), model) if mean and std else model
+    """Return `model` behind the normalization that its weights expect."""
+    return _behind(model, own_preprocessing(model))
+
+
+def _behind(model: nn.Module, own: Preprocessing) -> nn.Module:
+    """Return a model behind a normalization, averaged where the model was built for one channel."""
+    if own.mean is None and own.std is None:
+        return model
+    mean, std = own.mean or (0.0,), own.std or (1.0,)
+    first = next((p for p in model.parameters() if p.ndim == 4), None)
+    if first is not None and first.shape[1] == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return nn.Sequential(Normalize(mean, std), model)
 
 
 def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
     tensors = read_checkpoint(path)
-    model = build(name, image_shape=image_shape, n_classes=_n_classes(name, image_shape, tensors), seed=0)
-    wanted = model.state_dict()
-    wrong = [f"lacks {key}" for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
-    wrong += [f"has {key} that the model lacks" for key in tensors if key not in wanted]
-    wrong += [
-        f"has {key} of shape {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
+
+    def shapes(name: str, n_classes: int) -> Shapes:
+        with torch.device("meta"):
+            model = build(name, image_shape=image_shape, n_classes=n_classes, seed=0)
+        return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+    two = shapes(name, 2)
+    tensors = named_as(tensors, two)
+    head = [key for key, shape in shapes(name, 3).items() if shape != two[key]]
+    sizes = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
+    n_classes = sizes[0] if sizes else 2
+    wrong = misfits(tensors, shapes(name, n_classes))
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.", code="misfit")
+        near = nearest(tensors, _alike(name), lambda other: shapes(other, n_classes))
+        hint = f" Its tensors are those of {near}: give --model {near}." if near else ""
+        raise InputError(
+            f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.{hint}", code="misfit"
+        )
+    model = build(name, image_shape=image_shape, n_classes=n_classes, seed=0)
     model.load_state_dict(tensors, strict=False)
-    return normalized(model)
+    return model
 
 
-def _n_classes(name: str, image_shape: tuple[int, int, int], tensors: dict[str, Tensor]) -> int:
-    """Return how many classes the tensors are for: the length of their classifier."""
-    heads = [tensors[key] for key in head_names(name, image_shape) if key in tensors and tensors[key].ndim]
-    return len(heads[0]) if heads else 2
+def _alike(name: str) -> list[str]:
+    """Return names of models that a checkpoint may belong to instead: of other sizes first, then what is common."""
+    if re.match(r"(mlp|cnn|vit|mixer)-", name):
+        return []  # their widths are too many to be tried
+
+    import timm
+
+    known = timm.list_models()
+    sizes = [other for other in known if re.sub(r"\d+", "#", other) == re.sub(r"\d+", "#", name)]
+    near = difflib.get_close_matches(name, known, n=4)
+    own = [f"resnet{depth}" for depth in (8, 20, 32, 56, 110)]
+    names = [*sizes[:20], *own, *near, *(other for other in COMMON if other in known)]
+    return [other for other in dict.fromkeys(names) if other != name]
 
 
 def head_names(name: str, image_shape: tuple[int, int, int]) -> list[str]:

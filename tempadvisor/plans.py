@@ -14,10 +14,10 @@ import numpy as np
 from tempadvisor.advise import recommend
 from tempadvisor.belief import knowledge_in_use, respond
 from tempadvisor.case import Case, Task
-from tempadvisor.datasets import cache_folder
 from tempadvisor.errors import UsageError
 from tempadvisor.pace import step_seconds
 from tempadvisor.records import Recommendation
+from tempadvisor.resources import cache_folder
 from tempadvisor.response import Response
 from tempadvisor.rules import load_rules
 from tempadvisor.search import ladder

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from tempadvisor import gate
 from tempadvisor.arguments import check_arguments
 from tempadvisor.errors import InputError, UsageError, did_you_mean
 from tempadvisor.exhibits import Reservoir
-from tempadvisor.logits import StoredLogits, check_shape, from_arrays, open_logits
+from tempadvisor.logits import StoredLogits, from_arrays, open_logits
 from tempadvisor.measures import (
     SOFTNESS_LEVELS,
     TEMPERATURES,
@@ -33,23 +32,16 @@ from tempadvisor.measures import (
     spike_temperature,
 )
 from tempadvisor.records import LOGITS_FROM, Notice, TeacherProfile
+from tempadvisor.running import Block, answered, as_numpy, is_module, mode_notices
 from tempadvisor.tally import PILOT_ROWS, THREADS, Tally, grid_for
 
 TOLERANCE = 0.006
 _BLOCK_VALUES = 1 << 21
-_LIVE_ROWS = 512
 _MIN_SAMPLES = 1024
 _MIN_PER_CLASS = 6
 _RELATED_PER_CLASS, _RELATED_SAMPLES = 40, 6144  # class relations settle slowly; from there on they are firm enough
 
 Progress = Callable[[int, int | None], None]
-
-
-class Block(NamedTuple):
-    """Some rows of logits (N, C) and their labels (N,), where known."""
-
-    logits: Floats
-    labels: Whole | None
 
 
 class Stream(NamedTuple):
@@ -71,6 +63,7 @@ def profile(
     *,
     data: Any = None,
     name: str | None = None,
+    class_map: Sequence[int] | None = None,
     logits_from: str | None = None,
     read_all: bool = False,
     tolerance: float = TOLERANCE,
@@ -87,6 +80,8 @@ def profile(
             or a `DataLoader` over one, all sampled at random; or any other iterable of batches x or (x, y), read
             in its order and to its end.
         name: what to call the teacher.
+        class_map: for each class of the labels, the number of the teacher's output that stands for it; others are
+            left out.
         logits_from: which inputs the logits come from, one of `records.LOGITS_FROM`.
         read_all: read every sample; otherwise stop when the profile is firm.
         tolerance: the standard error to stop at: of the log of the temperatures that give entropy levels 0.3, 0.5
@@ -98,6 +93,7 @@ def profile(
 
     Raises:
         InputError: the input cannot be read, or an answer about it would be meaningless.
+        ClassOrderError: the teacher's outputs are not the classes of the labels.
         OutOfScopeError: not a classifier with one label a sample.
         UsageError: an argument is missing or unknown.
 
@@ -114,21 +110,25 @@ def profile(
         )
     if not tolerance > 0:
         raise UsageError(f"tolerance must be above 0. Got {tolerance!r}.", code="bad_setup")
-    if _is_module(teacher):
-        stream = _live_stream(teacher, data, labels, seed, read_all)
+    notices: list[Notice] = []
+    if is_module(teacher):
+        notices = list(mode_notices(teacher))
+        blocks, where, n_available = answered(teacher, data, labels, seed)
+        stream = Stream(blocks, where, n_available, adaptive=n_available is not None and not read_all)
         title = name or type(teacher).__name__
     else:
         if data is not None:
             raise UsageError("data must be left out for stored logits. Got both. Drop data.", code="contradiction")
-        stored = open_logits(teacher) if isinstance(teacher, (str, Path)) else from_arrays(_numpy(teacher))
-        stored = stored if labels is None else stored.with_labels(_numpy(labels))
+        stored = open_logits(teacher) if isinstance(teacher, (str, Path)) else from_arrays(as_numpy(teacher))
+        stored = stored if labels is None else stored.with_labels(as_numpy(labels))
         stated = stored.metadata.get("logits_from")
         logits_from = logits_from or (stated if stated in LOGITS_FROM else None)
         stream = _stored_stream(stored, seed, read_all)
         title = name or (Path(teacher).name if isinstance(teacher, (str, Path)) else "logits")
     with contextlib.closing(stream.blocks):  # type: ignore[type-var]
-        tally, notices = _measure(stream, tolerance, progress, reservoir)
-    return _record(tally, stream, title, logits_from, notices)
+        mapped = stream if class_map is None else _mapped(stream, class_map)
+        tally, found = _measure(mapped, tolerance, progress, reservoir)
+    return _record(tally, stream, title, logits_from, [*notices, *found])
 
 
 def _measure(
@@ -137,6 +137,7 @@ def _measure(
     """Read blocks until the profile is firm or the stream ends."""
     tally: Tally | None = None
     notices: list[Notice] = []
+    seen: list[tuple[Whole, Whole]] = []
     with ThreadPoolExecutor(THREADS) as pool:
         for logits, labels in stream.blocks:
             if labels is not None:
@@ -151,6 +152,8 @@ def _measure(
             tally.add(logits, labels, pool)
             if reservoir:
                 reservoir.add(logits, labels)
+            if labels is not None:
+                seen.append((labels, logits.argmax(axis=1)))
             if progress:
                 progress(tally.n_samples, stream.n_available)
             if stream.adaptive and _is_firm(tally, tolerance):
@@ -159,7 +162,27 @@ def _measure(
         raise InputError(f"logits must have at least two samples. Got none ({stream.where}).", code="too_few_samples")
     if reservoir and (found := tally.distances()):
         reservoir.relate(*found)
+    if seen:
+        labels, predicted = (np.concatenate(part) for part in zip(*seen, strict=True))
+        gate.check_order(labels, predicted, tally.n_classes, stream.where)
     return tally, notices
+
+
+def _mapped(stream: Stream, columns: Sequence[int]) -> Stream:
+    """Return a stream of the outputs `columns` alone."""
+    chosen = np.asarray(columns, np.int64)
+
+    def of(logits: Floats) -> Floats:
+        if chosen.max() >= logits.shape[1]:
+            raise InputError(
+                f"a class map must name outputs of the teacher, 0 to {logits.shape[1] - 1}. Got {chosen.max()} "
+                f"({stream.where}).",
+                code="bad_class_map",
+            )
+        return logits.take(chosen, axis=1)
+
+    blocks = (Block(of(logits), labels) for logits, labels in stream.blocks)
+    return stream._replace(blocks=blocks, pilot=None if stream.pilot is None else of(stream.pilot))
 
 
 def _is_firm(tally: Tally, tolerance: float) -> bool:
@@ -251,145 +274,3 @@ def _stored_stream(stored: StoredLogits, seed: int, read_all: bool) -> Stream:
             yield Block(stored.read(chosen), None if stored.labels is None else stored.labels[chosen])
 
     return Stream(blocks(), stored.where, stored.n_samples, not read_all, pilot)
-
-
-# a live teacher ------------------------------------------------------------------------------------------------
-
-
-def _is_module(teacher: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(teacher, torch.nn.Module)
-
-
-def _numpy(values: Any) -> Any:
-    """Return a tensor as an array, on any device, bfloat16 included; anything else as it is."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(values, torch.Tensor):
-        return values
-    values = values.detach()
-    return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).cpu().numpy()
-
-
-def _live_stream(teacher: Any, data: Any, labels: Any, seed: int, read_all: bool) -> Stream:
-    if data is None:
-        raise UsageError(
-            "data must be given with a live teacher. Got none. Give inputs to run it on.", code="no_data"
-        )
-    where = f"{type(teacher).__name__} on data"
-    batches, n_available = _batches(data, labels, np.random.default_rng(seed))
-    return Stream(
-        _regroup(_run(teacher, batches, where)), where, n_available, adaptive=n_available is not None and not read_all
-    )
-
-
-def _batches(data: Any, labels: Any, rng: np.random.Generator) -> tuple[Iterable[Any], int | None]:
-    """Return batches x or (x, y), and how many samples there are if their order is random."""
-    import torch
-    from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
-
-    tensors = (torch.Tensor, np.ndarray)
-    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, tensors) for part in data):
-        data, labels = data if labels is None else (data[0], labels)
-    if isinstance(data, tensors):
-        inputs = torch.as_tensor(data)
-        n = len(inputs)
-        if labels is not None and len(labels) != n:
-            raise InputError(
-                f"labels must have one entry for each input. Got {len(labels)} for {n}. Check where both come from.",
-                code="labels_length",
-            )
-        data = TensorDataset(inputs) if labels is None else TensorDataset(inputs, torch.as_tensor(labels))
-        labels = None
-    loader = data if isinstance(data, DataLoader) else None
-    data_set = loader.dataset if loader else data
-    mapped = isinstance(data_set, Dataset) and not isinstance(data_set, IterableDataset)
-    if labels is not None or not mapped or (loader and loader.batch_size is None):
-        return (data if labels is None else _beside(data, labels)), None
-    order: list[int] = rng.permutation(len(data_set)).tolist()  # type: ignore[arg-type]  # map-style: has a length
-    shuffled: Iterable[Any] = DataLoader(
-        data_set,
-        batch_size=loader.batch_size if loader else 64,
-        sampler=order,
-        num_workers=loader.num_workers if loader else 0,
-        collate_fn=loader.collate_fn if loader else None,
-    )
-    return shuffled, len(order)
-
-
-def _beside(batches: Iterable[Any], labels: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield batches of inputs with their labels, which come in the same order."""
-    start = 0
-    for batch in batches:
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-        yield inputs, labels[start : start + len(inputs)]
-        start += len(inputs)
-    if start != len(labels):
-        raise InputError(
-            f"labels must have one entry for each input. Got {len(labels)} for {start}. Check where both come from.",
-            code="labels_length",
-        )
-
-
-def _run(teacher: Any, batches: Iterable[Any], where: str) -> Iterator[Block]:
-    """Run a teacher in evaluation mode and without gradients; its mode is restored afterwards."""
-    import torch
-
-    first = next((t for t in (*teacher.parameters(), *teacher.buffers())), torch.empty(0))
-    modes = [(module, module.training) for module in teacher.modules()]
-    try:
-        teacher.eval()
-        for batch in batches:
-            inputs, labels = (*batch, None)[:2] if isinstance(batch, (tuple, list)) else (batch, None)
-            inputs = torch.as_tensor(inputs)
-            if inputs.is_floating_point() and first.is_floating_point():
-                inputs = inputs.to(first.dtype)
-            try:
-                with torch.inference_mode():
-                    outputs = teacher(inputs.to(first.device))
-            except (RuntimeError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"the teacher must run on the data. It failed on inputs of shape {tuple(inputs.shape)} and dtype "
-                    f"{inputs.dtype}: {error} ({where}). Check size, normalization and dtype.",
-                    code="teacher_failed",
-                ) from error
-            logits = from_arrays(_numpy(_logits_of(outputs, where)), _numpy(labels), where=where)
-            yield Block(logits.read(np.arange(logits.n_samples)), logits.labels)
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _logits_of(outputs: Any, where: str) -> Any:
-    """Return the logits among a teacher's outputs: a tensor, or what is called `logits`."""
-    import torch
-
-    found = outputs.get("logits") if isinstance(outputs, dict) else getattr(outputs, "logits", outputs)
-    if not isinstance(found, torch.Tensor):
-        raise InputError(
-            f"the teacher must return a tensor of logits, or an output with `logits`. Got {type(outputs).__name__} "
-            f"({where}). Wrap the teacher in a module that returns the logits.",
-            code="no_logits",
-        )
-    check_shape(tuple(found.shape), where)
-    return found
-
-
-def _regroup(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Join small batches into blocks large enough to judge."""
-    with contextlib.closing(blocks):  # type: ignore[type-var]
-        held: list[Block] = []
-        for block in blocks:
-            held.append(block)
-            if sum(len(b.logits) for b in held) >= _LIVE_ROWS:
-                yield _joined(held)
-                held = []
-        if held:
-            yield _joined(held)
-
-
-def _joined(blocks: list[Block]) -> Block:
-    labels = [block.labels for block in blocks if block.labels is not None]
-    return Block(
-        np.concatenate([block.logits for block in blocks]),
-        np.concatenate(labels) if len(labels) == len(blocks) else None,
-    )

@@ -60,3 +60,11 @@ def data_home() -> Path:
     """Return the folder of the user's data; a relative XDG_DATA_HOME counts as none, as its standard says."""
     named = Path(os.environ.get("XDG_DATA_HOME") or "")
     return named if named.is_absolute() else Path.home() / ".local" / "share"
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: $TEMPADVISOR_CACHE, or tempadvisor in the user's cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tempadvisor"
+    folder = Path(os.environ.get("TEMPADVISOR_CACHE") or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from tempadvisor.batched import linear_layers
 from tempadvisor.case import Case
-from tempadvisor.datasets import cache_folder
 from tempadvisor.distill import train
 from tempadvisor.errors import InputError
 from tempadvisor.material import cached, start_of, student_of
+from tempadvisor.resources import cache_folder
 from tempadvisor.verification import Training
 
 FAILED = 2  # exit code of a worker that could not work

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tempadvisor.class_maps import proposed, read_class_map
 from tempadvisor.documents import load_profile
-from tempadvisor.errors import InputError, UsageError
+from tempadvisor.errors import ClassOrderError, InputError, UsageError
 from tempadvisor.progress import Progress
 from tempadvisor.records import TeacherProfile
-from tempadvisor.resources import demo_path
+from tempadvisor.resources import cache_folder, demo_path
 
 if TYPE_CHECKING:
     from tempadvisor.exhibits import Reservoir
@@ -26,6 +28,8 @@ def profile_of(
     *,
     data: str | None = None,
     model: str | None = None,
+    preprocess: str | None = None,
+    class_map: str | None = None,
     logits_from: str | None = None,
     read_all: bool = False,
     progress: Progress | None = None,
@@ -38,6 +42,8 @@ def profile_of(
             or `package.module:factory`; a model needs `data`.
         data: the data a model is run on.
         model: the timm or built-in name that a checkpoint's weights belong to.
+        preprocess: what a user says of a model's inputs, see `preprocessing.changed`.
+        class_map: a file that says which output of the teacher is which class of the data.
         logits_from: which inputs the logits come from, where the user says so.
         read_all: read every sample, instead of stopping when the standard errors are small enough.
         progress: called with the samples read so far and the samples there are.
@@ -63,10 +69,11 @@ def profile_of(
             f"--model must be left out for stored logits: it belongs to a checkpoint. Got it beside {teacher}.",
             code="contradiction",
         )
-    if saved and (model is not None or read_all):
+    given = {"--all": read_all, "--model": model, "--class-map": class_map, "--preprocess": preprocess}
+    beside = next((flag for flag, value in given.items() if value), None)
+    if saved and beside:
         raise UsageError(
-            f"{'--all' if read_all else '--model'} must be left out for a saved profile: it is not measured again. "
-            f"Got {teacher}.",
+            f"{beside} must be left out for a saved profile: it is not measured again. Got {teacher}.",
             code="contradiction",
         )
     if saved:
@@ -75,7 +82,21 @@ def profile_of(
     from tempadvisor.profiling import profile
 
     if stored or (data is None and suffix not in MODEL_SUFFIXES and _exists(path)):
-        return profile(path, logits_from=logits_from, read_all=read_all, progress=progress, reservoir=reservoir)
+        if preprocess is not None:
+            raise UsageError(
+                f"--preprocess must be left out for stored logits: it belongs to a model. Got it beside {teacher}.",
+                code="contradiction",
+            )
+        columns = None if class_map is None else read_class_map(Path(class_map), None)
+        with _proposing(None, class_map):
+            return profile(
+                path,
+                class_map=columns,
+                logits_from=logits_from,
+                read_all=read_all,
+                progress=progress,
+                reservoir=reservoir,
+            )
     if data is None:
         raise UsageError(
             f"{teacher[:100]} names a model, which needs data to run on. Add --data, such as an image folder; "
@@ -86,6 +107,8 @@ def profile_of(
         teacher,
         data,
         model,
+        preprocess=preprocess,
+        class_map=class_map,
         logits_from=logits_from,
         read_all=read_all,
         progress=progress,
@@ -98,6 +121,8 @@ def _live(
     data: str,
     model: str | None,
     *,
+    preprocess: str | None,
+    class_map: str | None,
     logits_from: str | None,
     read_all: bool,
     progress: Progress | None,
@@ -107,19 +132,18 @@ def _live(
     from tempadvisor import datasets, models
     from tempadvisor.profiling import profile
 
-    loaded = datasets.load(data)
-    images, labels = loaded.images[: loaded.test_start], loaded.labels[: loaded.test_start]
-    channels, height, width = images.shape[1:]
+    inputs = datasets.opened(data)
+    columns = None if class_map is None else read_class_map(Path(class_map), inputs.class_names)
     if reservoir:
-        reservoir.class_names = loaded.class_names
+        reservoir.class_names = inputs.class_names
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            module = models.prepared(models.load_teacher(teacher, model=model, image_shape=(channels, height, width)))
+        with contextlib.redirect_stdout(sys.stderr), _proposing(inputs.class_names, class_map):
+            module = models.live(teacher, model=model, image_shape=inputs.shape or (3, 32, 32), preprocess=preprocess)
             return profile(
                 module,
-                labels,
-                data=images,
+                data=inputs.loader(module.framing),
                 name=teacher,
+                class_map=columns,
                 logits_from=logits_from,
                 read_all=read_all,
                 progress=progress,
@@ -127,6 +151,23 @@ def _live(
             )
     except SystemExit:  # the model is the user's code
         raise InputError(f"{teacher[:100]} must return logits. It ended the program.", code="bad_factory") from None
+
+
+@contextlib.contextmanager
+def _proposing(class_names: tuple[str, ...] | None, class_map: str | None) -> Iterator[None]:
+    """Write down a class map where one explains the labels, and say how to use it."""
+    try:
+        yield
+    except ClassOrderError as error:
+        if error.columns is None or class_map is not None:
+            raise
+        path = proposed(error.columns, class_names, cache_folder())
+        raise ClassOrderError(
+            f"{error} This is written down: look at it and add --class-map {path}",
+            code=error.code,
+            columns=error.columns,
+            accuracy=error.accuracy,
+        ) from None
 
 
 def _exists(path: Path) -> bool:

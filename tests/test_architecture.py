@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tempadvisor"
 # A module imports from its own row and from the rows above it, never in a circle.
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
-    ("errors", "fields", "hub", "progress", "resources"),
+    ("errors", "fields", "files", "hub", "progress", "resources"),
     ("records", "runs", "location"),
     (
         "arrays",
@@ -53,11 +53,23 @@ LAYERS = (
     ("store", "holdings"),
     (
         "tally",
+        "running",
         "profiling",
         "teachers",
+        "class_maps",
+        "images",
+        "folders",
+        "inputs",
+        "shards",
+        "sources",
+        "collected",
         "glyphs",
         "datasets",
         "architectures",
+        "checkpoints",
+        "preprocessing",
+        "programs",
+        "huggingface",
         "models",
         "loss",
         "schedule",
@@ -106,15 +118,17 @@ LAYERS = (
 
 # Third-party packages and the modules they live in. numpy may be used anywhere.
 HOMES = {
-    "PIL": {"datasets", "glyphs"},
+    "PIL": {"glyphs", "images"},
     "dask": {"cluster"},
+    "datasets": {"sources"},
     "distributed": {"bench", "cluster"},
     "huggingface_hub": {"hub"},
     "joblib": {"bench"},
+    "onnxruntime": {"programs"},
     "optuna": {"study", "trials", "verify"},
     "pyarrow": {"holdings"},
     "rich": {"progress", "render", "render_verify"},
-    "safetensors": {"arrays", "material", "models"},
+    "safetensors": {"arrays", "checkpoints", "material"},
     "sklearn": {"datasets", "regressor"},
     "timm": {"models"},
     "torch": {
@@ -123,17 +137,25 @@ HOMES = {
         "batched",
         "bench",
         "case",
+        "checkpoints",
         "datasets",
         "distill",
+        "inputs",
         "loss",
         "material",
         "models",
         "pace",
+        "preprocessing",
         "pretrained",
-        "profiling",
+        "programs",
+        "running",
+        "sources",
+        "collected",
+        "huggingface",
         "students",
     },
-    "torchvision": {"datasets", "models"},
+    "torchvision": {"datasets", "models", "sources"},
+    "transformers": {"huggingface"},
     "sqlalchemy": {"store"},
     "typer": {"__main__", "cli", "cli_knowledge", "cli_verify", "console", "flags"},
     "yaml": {"documents"},
@@ -143,6 +165,7 @@ HOMES = {
 HEAVY = {
     "distributed",
     "joblib",
+    "onnxruntime",
     "optuna",
     "pyarrow",
     "scipy",
@@ -151,6 +174,8 @@ HEAVY = {
     "timm",
     "torch",
     "torchvision",
+    "transformers",
+    "datasets",
 }
 LIGHT = {"__init__", "__main__", "advise", "cli", "documents", "profiling", "render", "report", "teachers"}
 
@@ -266,7 +291,8 @@ def test_each_dependency_has_a_home_and_each_home_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"huggingface-hub": "huggingface_hub", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + extras["cluster"] + extras["parquet"]
+    requirements = project["dependencies"] + extras["cluster"] + extras["parquet"] + extras["onnx"]
+    requirements += extras["transformers"] + extras["hfds"]
     declared = {requirement.split(">")[0].strip() for requirement in requirements}
     declared |= {"dask"}  # distributed brings it; SQLAlchemy imports psycopg, the extra `postgres`, by itself
     assert {names.get(name, name) for name in declared} == HOMES.keys() | {"numpy"}

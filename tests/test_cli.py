@@ -385,7 +385,7 @@ BAD_LOGITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "whole numbers": (write_npz(logits=np.arange(1500).reshape(300, 5)), "must be floating-point numbers. Got int64"),
     "complex": (write_npz(logits=LOGITS.astype(complex)), "must be floating-point numbers. Got complex128"),
     "top-k": (write_npz(logits=TOP_THREE), "stored top-k"),
-    "other class order": (write_npz(logits=LOGITS, labels=(LABELS + 1) % 5), "same order as the labels?"),
+    "other class order": (write_npz(logits=LOGITS, labels=(LABELS + 1) % 5), "in another order: class 0 is output 4"),
 }
 
 

@@ -76,6 +76,32 @@ def test_what_does_not_fit_is_named(tmp_path: Path):
         load_teacher(str(tmp_path / "t.safetensors"), model="mlp-8-4", image_shape=SHAPE)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}},
+        lambda state: {f"_orig_mod.module.{k}": v for k, v in state.items()},
+        lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
+        lambda state: {"state_dict": {k: v + 1 for k, v in state.items()}, "state_dict_ema": state},
+        lambda state: {"model_state_dict": state},
+    ],
+    ids=["model", "Lightning", "compiled and parallel", "averaged", "the average goes first", "plain PyTorch"],
+)
+def test_what_trainers_wrap_weights_in_is_unwrapped(tmp_path: Path, wrap):
+    model, file = made("mlp-8", seed=7).eval(), tmp_path / "teacher.pt"
+    torch.save(wrap(model.state_dict()), file)
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(load_teacher(str(file), model="mlp-8", image_shape=SHAPE)(images), model(images))
+
+
+@pytest.mark.parametrize(("own", "said"), [("resnet26", "resnet34"), ("mobilenetv2_050", "mobilenetv2_140")])
+def test_the_model_that_a_checkpoint_belongs_to_is_named(tmp_path: Path, own: str, said: str):
+    save_file(timm.create_model(own, num_classes=7).state_dict(), tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=f"must fit the model {said}.*give --model {own}"):
+        load_teacher(str(tmp_path / "t.safetensors"), model=said)
+
+
 class Trap:
     def __reduce__(self):
         return (print, ("unpickled",))

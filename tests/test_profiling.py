@@ -257,7 +257,7 @@ def test_few_samples_and_a_teacher_hardly_above_chance_are_warned_about():
     assert "few_samples" in codes(profile(LOGITS[::20]))
     weak = np.random.default_rng(0).normal(size=(200, 10))
     weak[:28, :] -= 3 * np.eye(10)[(weak[:28].argmax(axis=1) + 1) % 10]
-    labels = (weak.argmax(axis=1) + 1) % 10
+    labels = (weak.argmax(axis=1) + np.random.default_rng(1).integers(1, 10, 200)) % 10
     labels[:26] = weak[:26].argmax(axis=1)
     assert "near_chance" in codes(profile(weak, labels))
 
@@ -334,6 +334,51 @@ def test_data_sets_and_loaders_are_sampled_at_random_and_other_batches_read_to_t
     assert (batches.n_samples, batches.accuracy) == (3000, 1.0)
     beside = profile(teacher, logits.argmax(axis=1)[order], data=[inputs[order]])
     assert (beside.n_samples, beside.accuracy) == (3000, 1.0)
+
+
+def test_a_teacher_in_training_mode_is_run_in_evaluation_mode_and_that_is_said(teacher, inputs):
+    found = profile(teacher.train(), data=inputs, read_all=True)
+    assert "training_mode" in codes(found)
+    assert found.entropy_nats == profile(teacher.eval(), data=inputs, read_all=True).entropy_nats
+    assert "training_mode" not in codes(profile(teacher, data=inputs))
+    assert "training_mode" not in codes(profile(torch.nn.Linear(8, 6), data=inputs))  # its mode changes nothing
+
+
+class Small(torch.nn.Module):
+    """Has memory for 20 inputs at once."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.linear, self.error, self.sizes = torch.nn.Linear(8, 6), error, []
+
+    def forward(self, inputs):
+        self.sizes.append(len(inputs))
+        if len(inputs) > 20:
+            raise self.error
+        return self.linear(inputs)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_where_memory_runs_out_half_as_many_inputs_are_run_at_once_from_then_on(inputs, error):
+    small = Small(error)
+    found = profile(small, data=inputs, read_all=True)
+    assert small.sizes[:4] == [64, 32, 16, 16]
+    assert max(small.sizes[2:]) == 16
+    with torch.inference_mode():
+        logits = small.linear(inputs).numpy()
+    assert found.entropy_nats == pytest.approx(profile(logits, read_all=True).entropy_nats, abs=1e-5)
+
+
+def test_a_teacher_without_memory_for_one_input_is_told(inputs):
+    class Full(torch.nn.Module):
+        def forward(self, _):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(InputError, match=r"must run on the data.*out of memory"):
+        profile(Full(), data=inputs)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

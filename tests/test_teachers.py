@@ -14,7 +14,7 @@ from torch import nn
 
 from tempadvisor import datasets, models
 from tempadvisor.documents import save_profile
-from tempadvisor.errors import InputError, UsageError
+from tempadvisor.errors import ClassOrderError, InputError, UsageError
 from tempadvisor.profiling import profile
 from tempadvisor.teachers import demo_profile, profile_of
 
@@ -85,6 +85,32 @@ def test_of_data_with_a_test_split_the_training_part_is_used(tmp_path: Path) -> 
     save_file(bright.state_dict(), tmp_path / "bright.safetensors")
     found = profile_of(str(tmp_path / "bright.safetensors"), data=str(tmp_path / "photos"), model="mlp-1")
     assert (found.n_samples, found.accuracy) == (12, 1.0)
+
+
+def test_a_teacher_whose_classes_are_in_another_order_gets_a_map_that_names_the_datas_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
+    for name, level in (("dark", 30), ("gray", 120), ("light", 220)):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (8, 8), (level + i % 5, level, level)).save(folder / f"{i}.png")
+    levels = models.build("mlp-1", image_shape=(3, 8, 8), n_classes=4, seed=0)
+    with torch.no_grad():  # outputs: light, nothing, dark, gray
+        for parameter in levels.parameters():
+            parameter.zero_()
+        levels[1].weight += 1 / 192
+        levels[3].weight += torch.tensor([[40.0], [0.0], [-40.0], [6.0]])
+        levels[3].bias += torch.tensor([-22.0, -50.0, 14.0, 1.0])
+    file = str(tmp_path / "levels.safetensors")
+    save_file(levels.state_dict(), file)
+    with pytest.raises(ClassOrderError, match="3 of its 4 outputs in another order") as error:
+        profile_of(file, data=str(tmp_path / "photos"), model="mlp-1")
+    written = str(error.value).rpartition(" ")[2]
+    assert Path(written).read_text() == "class,output\ndark,2\ngray,3\nlight,0\n"
+    mended = profile_of(file, data=str(tmp_path / "photos"), model="mlp-1", class_map=written)
+    assert (mended.n_classes, mended.accuracy) == (3, 1.0)
 
 
 def test_a_timm_model_is_run_at_its_own_size_and_random_weights_are_refused_with_the_reason(tmp_path: Path) -> None:

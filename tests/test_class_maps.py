@@ -1,0 +1,123 @@
+"""Class maps: teachers that know the classes in another order, or more of them, are found out and helped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempadvisor.class_maps import proposed, read_class_map
+from tempadvisor.errors import ClassOrderError, InputError
+from tempadvisor.gate import other_order
+from tempadvisor.profiling import profile
+from tempadvisor.teachers import profile_of
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 4, 400)
+# a teacher of six classes, right in 9 of 10: class c of the data is its output OUTPUTS[c]
+OUTPUTS = (5, 0, 3, 1)
+SIX = RNG.normal(size=(400, 6)).astype(np.float32)
+SIX[np.arange(400), np.where(RNG.random(400) < 0.9, np.array(OUTPUTS)[LABELS], RNG.integers(0, 6, 400))] += 6
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("map.csv", "cat,5\ndog,0\nfox,3\nowl,1\n"),
+        ("map.csv", "class,output\nowl,1\nfox,3\ndog,0\ncat,5\n"),
+        ("map.txt", "dog\nowl\nant\nfox\nbee\ncat\n"),
+        ("map.json", json.dumps({"cat": 5, "dog": 0, "fox": 3, "owl": 1, "bee": 4})),
+        ("map.json", json.dumps({"5": "cat", "0": "dog", "3": "fox", "1": "owl"})),
+        ("map.json", json.dumps(["dog", "owl", "ant", "fox", "bee", "cat"])),
+    ],
+)
+def test_each_way_to_write_a_map_says_the_same(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_class_map(tmp_path / name, ("cat", "dog", "fox", "owl")) == OUTPUTS
+
+
+def test_data_without_names_have_numbers_for_classes(tmp_path: Path) -> None:
+    (tmp_path / "map.csv").write_text("2,3\n0,5\n1,0\n3,1\n")
+    assert read_class_map(tmp_path / "map.csv", None) == OUTPUTS
+
+
+def test_a_proposal_is_read_as_it_was_written_whatever_the_names(tmp_path: Path) -> None:
+    names = ('a,"b"', "c d", "\x1b[2J", "<b>")
+    assert read_class_map(proposed(OUTPUTS, names, tmp_path), names) == OUTPUTS
+    assert read_class_map(proposed(OUTPUTS, None, tmp_path), None) == OUTPUTS
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"cat,5\ndog,0\nfox,3\n", "It lacks owl"),
+        (b"cat,5\ndog,0\nfox,3\nowl,5\n", "Got output 5 twice"),
+        (b"cat,5\ncat,0\n", "Its content is none"),
+        (b"\x80\x04\x95garbage\x00", "Its content is none"),
+        (b"{" * 100_000, "must map every class|Its content is none"),
+        (b"cat,99999999999999\ndog,1\n", "Its content is none"),
+        (b"", "It is empty"),
+    ],
+)
+def test_what_is_no_map_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    for name in ("map.csv", "map.json"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=says if name == "map.csv" else "must be a class map") as error:
+            read_class_map(tmp_path / name, ("cat", "dog", "fox", "owl"))
+        assert "\n" not in str(error.value)
+
+
+def test_an_order_is_found_where_outputs_are_a_superset_of_the_classes() -> None:
+    found = other_order(LABELS, SIX.argmax(1), 6)
+    assert found is not None
+    assert found.columns == OUTPUTS
+    assert found.accuracy > 0.85
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 100])
+def test_no_order_is_found_for_a_teacher_that_is_right_or_one_that_guesses(n_classes: int) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, n_classes, 3000)
+    noisy = np.where(rng.random(3000) < 0.4, labels, rng.integers(0, n_classes, 3000))
+    for predicted in (labels, noisy, rng.integers(0, n_classes, 3000), np.zeros(3000, np.int64)):
+        assert other_order(labels, predicted, n_classes) is None
+
+
+def test_a_swap_of_two_classes_is_found_where_there_are_no_more() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 500)
+    found = other_order(labels, np.where(rng.random(500) < 0.95, 1 - labels, labels), 2)
+    assert found is not None
+    assert found.columns == (1, 0)
+
+
+def test_a_teacher_in_another_order_is_refused_with_a_map_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPADVISOR_CACHE", str(tmp_path / "cache"))
+    file = str(tmp_path / "logits.npz")
+    np.savez(file, logits=SIX, labels=LABELS)
+    with pytest.raises(ClassOrderError, match=r"4 of its 6 outputs.*--class-map") as error:
+        profile_of(file)
+    (written,) = re.findall(r"--class-map (\S+)", str(error.value))
+    mended = profile_of(file, class_map=written, logits_from="train")
+    ordered = profile(SIX[:, OUTPUTS], LABELS, logits_from="train")
+    assert (mended.n_classes, mended.accuracy) == (4, ordered.accuracy)
+    assert mended.entropy_nats == pytest.approx(ordered.entropy_nats, rel=1e-6)
+
+
+def test_a_map_to_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "logits.npz", logits=SIX, labels=LABELS)
+    (tmp_path / "map.csv").write_text("0,5\n1,0\n2,3\n3,6\n")
+    with pytest.raises(InputError, match=r"outputs of the teacher, 0 to 5\. Got 6"):
+        profile_of(str(tmp_path / "logits.npz"), class_map=str(tmp_path / "map.csv"))
+
+
+def test_a_class_order_error_comes_back_whole_from_another_process() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(ClassOrderError("no", code="class_order", columns=(1, 0), accuracy=0.9)))
+    assert (str(error), error.code, error.columns, error.accuracy) == ("no", "class_order", (1, 0), 0.9)
