@@ -225,6 +225,9 @@ def test_a_setup_that_was_measured_itself_answers_for_itself_as_far_as_its_runs_
     model = a_model(corpus)
     measured, r = model.lessons.gain[0], model.lessons.reliability[0]
     assert 0.5 < r < 1
+    weighed = weigh(model, row, Response(temperatures, np.zeros((128, 10))))[1]
+    assert weighed.calibration is not None
+    assert (weighed.calibration.low, weighed.calibration.high) == (0.05, 0.95), "it is read as it is"
     forest = dataclasses.replace(
         model, lessons=dataclasses.replace(model.lessons, features=model.lessons.features + 1)
     )

