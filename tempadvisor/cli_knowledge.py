@@ -134,12 +134,13 @@ def remove(
 ) -> None:
     """Take back what one import brought."""
     from tempadvisor import render_knowledge as render
+    from tempadvisor.resources import model_path
     from tempadvisor.store import remove as take_back
 
     if id is None:
         raise UsageError("remove needs the id of an import: see 'tempadvisor knowledge list'.", code="nothing_given")
     removed = take_back(id, url)
-    show({"removed": removed}, as_json, lambda: render.removed(removed))
+    show({"removed": removed}, as_json, lambda: render.removed(removed, fitted=model_path().exists()))
 
 
 @app.command(

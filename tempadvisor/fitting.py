@@ -152,9 +152,10 @@ def refit(
     n_own = len(own) + len(glimpses)
     if not n_own and not force:
         raise UsageError(
-            "fit needs temperature curves of your own, with their teachers' profiles: as verify writes them, two "
-            "temperatures with two seeds in common, or complete ones as bench writes them, or further seeds of "
-            "shipped ones. Got none: see knowledge stats and check. Add some: tempadvisor knowledge add runs.csv.",
+            "fit needs temperature curves of your own with n_val and their teachers' profiles: two temperatures with "
+            "two seeds in common, as verify writes them, or complete ones as bench writes them, or further seeds of "
+            "shipped ones. Got none. Add some: tempadvisor knowledge add runs.csv --set n_val=N --profile FILE. "
+            "Where a model learned from runs that are gone, knowledge restore takes it back.",
             code="no_own_curves",
         )
     comparison = None if force else compare(shipped, own, progress, glimpses=glimpses)

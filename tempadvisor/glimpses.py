@@ -17,6 +17,7 @@ from tempadvisor.features import vector
 from tempadvisor.posterior import Cell, condition
 from tempadvisor.records import TeacherProfile
 from tempadvisor.response import GRID
+from tempadvisor.rows import lacking
 from tempadvisor.rules import RuleBook, load_rules
 from tempadvisor.runs import Run
 
@@ -55,8 +56,7 @@ def teaches(runs: Sequence[Run], profile: TeacherProfile | None) -> bool:
 
     The loss must be the plain one that the model knows, and teacher's profile and size of the validation split known.
     """
-    contract = runs[0].setup.loss_contract()
-    if profile is None or runs[0].n_val is None or contract.standardized or contract.reduction != "batchmean":
+    if lacking(runs[0], profiled=profile is not None):
         return False
     seeds = _seeds(_cells(runs, 0.0))
     return any(len(seeds[one] & seeds[other]) >= LEAST_COMMON for one in seeds for other in seeds if one < other)

@@ -136,7 +136,7 @@ def add(
         mapping: their columns, each with the one of ours that it is.
         fixed: what the columns of ours hold that the files do not have.
         url: of the database; TEMPADVISOR_KNOWLEDGE or the user's own file if not given.
-        profile: of the one teacher of a file's curves, for those that have none beside the file.
+        profile: of the one teacher of a file's curves, whatever lies beside it.
         progress: called with the rows done and the rows in all files, as far as lines tell; reading a row is half
             of the work, writing it the other half.
 

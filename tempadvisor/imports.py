@@ -76,7 +76,7 @@ def read_file(
         mapping: the file's columns by name, each with ours, or with "" to leave it out.
         fixed: values of our columns that hold for each row.
         rows: of the file, where it is not a .csv or .jsonl file or an Optuna storage.
-        profile: of the one teacher of the file's curves, for those that have none beside the file.
+        profile: of the one teacher of the file's curves, whatever lies beside the file.
         progress: called now and then with the rows read.
 
     Raises:
@@ -140,7 +140,7 @@ def read_file(
             refused.append(Refusal(name, None, None, str(error)))
     if profile is not None:
         refused += [Refusal(name, None, None, reason) for reason in _not_of(profile, runs.values())]
-        profiles = {**{str(run.curve): profile for run in runs.values()}, **profiles}
+        profiles = {**profiles, **{str(run.curve): profile for run in runs.values()}}
     if not runs and not refused:
         refused.append(Refusal(name, None, None, "It must hold at least one run. Got none."))
     return Reading(name, {} if refused else runs, profiles, ignored, tuple(refused))

@@ -14,6 +14,11 @@ from tempadvisor.summary import Summary
 SHOWN = 50  # reasons why rows are refused; --json has all of them
 ALIKE = 3  # findings of one sort, rows refused for one reason
 NAMED = 12  # columns of a file that are left out
+REMEDIES = {  # for what a curve lacks to be learned from
+    "a profile of its teacher": "knowledge fit cannot learn from them; add the file again with --profile FILE",
+    "n_val": "knowledge fit takes them if complete; else remove the import, add it with --set n_val=N",
+    "a loss of plain logits and reduction batchmean": "knowledge fit learns from that loss alone",
+}
 
 
 def added(files: Iterable[Added]) -> str:
@@ -33,6 +38,9 @@ def added(files: Iterable[Added]) -> str:
             more = f" and {len(one.ignored) - NAMED} more" if len(one.ignored) > NAMED else ""
             names = one_line(", ".join(one.ignored[:NAMED]))
             lines.append(f"  left out, as no columns of a run: {names}{more}")
+        lines += [
+            f"  {_many(n, 'curve')} lack {need}: {REMEDIES[need.split(',')[0]]}" for need, n in one.lacking.items()
+        ]
     return "\n".join(lines)
 
 
@@ -69,9 +77,11 @@ def imports(found: Sequence[Import]) -> str:
     return _table([("id", "file", "rows", "curves", "added"), *rows])
 
 
-def removed(one: Import) -> str:
-    """Say what an import took with it."""
-    return f"{_many(one.rows, 'run')} of {one_line(one.file)} removed, import {one.id}"
+def removed(one: Import, *, fitted: bool) -> str:
+    """Say what an import took with it; `fitted` where a model of the user's own runs is in use."""
+    gone = f"{_many(one.rows, 'run')} of {one_line(one.file)} removed, import {one.id}"
+    model = "\nThe model in use may have learned from them. Next: tempadvisor knowledge fit, or knowledge restore"
+    return gone + model * fitted
 
 
 def exported(written: Exported) -> str:

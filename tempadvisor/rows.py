@@ -181,3 +181,20 @@ def typed(kind: type, value: Any) -> Any:
         return float(number) if kind is float and abs(number) <= MOST else number
     except (ValueError, TypeError):
         return value
+
+
+def lacking(run: Run, *, profiled: bool) -> tuple[str, ...]:
+    """Return what the curve of `run` lacks for its trainings to be learned from, as far as every run of it tells.
+
+    Args:
+        run: any of the curve.
+        profiled: whether the profile of its teacher is known.
+    """
+    contract = run.setup.loss_contract()
+    needs = {
+        "a profile of its teacher": profiled,
+        "n_val, the size of the validation split": run.n_val is not None,
+        "a loss of plain logits and reduction batchmean": not contract.standardized
+        and contract.reduction == "batchmean",
+    }
+    return tuple(need for need, met in needs.items() if not met)

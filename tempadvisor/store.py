@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,7 @@ from tempadvisor.errors import KnowledgeError, TempAdvisorError, UsageError, did
 from tempadvisor.imports import LONGEST_NAME, Reading, Refusal
 from tempadvisor.location import Place, place_of
 from tempadvisor.records import TeacherProfile, as_dict
-from tempadvisor.rows import MEASURED, Maker, measured, values_of
+from tempadvisor.rows import MEASURED, Maker, lacking, measured, values_of
 from tempadvisor.runs import Key, Run
 
 WAIT_SECONDS = 120  # for other writers to finish
@@ -76,7 +77,10 @@ class Import:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a file: the import, if it brought anything new, how much was known; or why it is refused."""
+    """What became of a file: the import, if it brought anything new, how much was known; or why it is refused.
+
+    `lacking` says what curves of it lack to be learned from, with how many.
+    """
 
     file: str
     imported: Import | None
@@ -85,6 +89,7 @@ class Added:
     profiles: int
     ignored: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    lacking: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,7 +139,13 @@ def take(
         if other or strange:
             reasons = [_contradiction(connection, reading, row, shipped) for row in other]
             reasons += [
-                Refusal(reading.file, None, None, f"The teacher's profile of curve {curve} must be the one known.")
+                Refusal(
+                    reading.file,
+                    None,
+                    None,
+                    f"The teacher's profile of curve {curve} must be the one known. To change it, remove the import "
+                    "that brought it (knowledge list) and add the file again.",
+                )
                 for curve in strange
             ]
             return dataclasses.replace(nothing, refused=tuple(reasons))
@@ -143,8 +154,12 @@ def take(
             contents = {curve: json.dumps(as_dict(profile)) for curve, profile in fresh.items()}
             rows = [{"curve": curve, "content": content} for curve, content in contents.items()]
             connection.execute(sa.insert(_profiles), rows)
+        held = set(connection.scalars(sa.select(_profiles.c.curve)))
+    known_before = {(suite, curve) for suite, curve, *_ in shipped}
+    firsts = {str(run.curve): run for run in reading.runs.values() if (run.suite, run.curve) not in known_before}
+    needs = Counter(need for curve, run in firsts.items() for need in lacking(run, profiled=curve in held))
     known = len(reading.runs) - len(new)
-    return dataclasses.replace(nothing, imported=imported, known=known, profiles=len(fresh))
+    return dataclasses.replace(nothing, imported=imported, known=known, profiles=len(fresh), lacking=needs)
 
 
 def imports(url: str | None = None) -> tuple[Import, ...]:

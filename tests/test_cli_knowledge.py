@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import pytest
 
 from tempadvisor import cli
 from tempadvisor.documents import save_profile
-from tempadvisor.evidence import write_profiles
+from tempadvisor.evidence import read_profiles, write_profiles
+from tempadvisor.resources import model_path
 from tempadvisor.runs import read_runs
 from tempadvisor.teachers import demo_profile
 
@@ -364,3 +366,35 @@ def test_a_profile_that_cannot_be_of_the_rows_teacher_is_refused(run: Run, desk:
     assert done.code == 2
     assert "--profile must be of the one teacher of all rows. Got 2: a, b. Add a file for each." in done.err
     assert "--profile must have n_classes as the rows have. Got 10 against 7." in done.err
+
+
+def test_add_says_what_its_curves_lack_to_be_learned_from_and_what_to_do(run: Run, answer: Any, desk: Path) -> None:
+    save_profile(demo_profile(), desk / "profile.json")
+    done = run("add", "sweep.csv", *MAP, *SET)
+    assert "1 curve lack a profile of its teacher: " in done.out
+    assert "add the file again with --profile FILE" in done.out
+    assert "1 curve lack n_val, the size of the validation split: " in done.out
+    assert "add it with --set n_val=N" in done.out
+    assert answer("add", "sweep.csv", *MAP, *SET, "--profile", "profile.json")["files"][0]["lacking"] == {
+        "n_val, the size of the validation split": 1
+    }
+    whole = run("add", "sweep.csv", *MAP, *SET, "--set", "n_val=1000", "--profile", "profile.json")
+    assert "lack" not in whole.out
+
+
+def test_a_profile_that_is_named_goes_before_one_beside_the_file(run: Run, desk: Path) -> None:
+    write_profiles(desk / "sweep.teachers.jsonl", {"c": demo_profile()})
+    other = dataclasses.replace(demo_profile(), teacher="another")
+    save_profile(other, desk / "profile.json")
+    (desk / "sweep.csv").write_text(SWEEP.replace("seed,", "curve,seed,").replace("\n0,", "\nc,0,"))
+    assert run("add", "sweep.csv", *MAP, *SET, "--profile", "profile.json").code == 0
+    run("export", "-o", "out.csv")
+    assert read_profiles(desk / "out.teachers.jsonl")["c"].teacher == "another"
+
+
+def test_remove_tells_of_the_model_that_learned_from_what_is_gone(run: Run, answer: Any) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    (listed,) = answer("list")["imports"]
+    model_path().parent.mkdir(parents=True, exist_ok=True)
+    model_path().write_bytes(b"any")
+    assert "Next: tempadvisor knowledge fit, or knowledge restore" in run("remove", listed["id"]).out
