@@ -16,7 +16,7 @@ TeacherArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="TEACHER",
-        help="Logits file, profile.json, timm name, checkpoint, exported program, ONNX, transformers folder, module:factory.",
+        help="Logits file, profile.json, timm name, checkpoint, program, transformers folder, or module:factory.",
         show_default=False,
     ),
 ]
@@ -25,7 +25,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="Data for a model: image folder, .npz, .tar shards, texts as .csv, sklearn/digits, torch/NAME, hfds/NAME.",
+        help="Data for a model: image folder, .npz, .tar shards, texts as .csv, torch/NAME, hfds/NAME.",
     ),
 ]
 ModelOption = Annotated[
