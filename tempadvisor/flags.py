@@ -16,7 +16,7 @@ TeacherArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="TEACHER",
-        help="Logits, profile.json, timm name, checkpoint, program, ONNX, transformers folder, module:factory.",
+        help="Logits file, profile.json, timm name, checkpoint, program, transformers folder, or module:factory.",
         show_default=False,
     ),
 ]
@@ -25,7 +25,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DATA",
-        help="For a model: image folder, .npz, .tar shards, texts in .csv, sklearn/digits, torch/NAME, hfds/NAME.",
+        help="Data for a model: image folder, .npz, .tar shards, texts as .csv, torch/NAME, hfds/NAME.",
     ),
 ]
 ModelOption = Annotated[
@@ -53,10 +53,6 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Setup in YAML or TOML; flags override it.")
 ]
 
-ReportOption = Annotated[
-    str | None, typer.Option("--report", metavar="FILE.html", help="Write a page to look at and to show.")
-]
-
 
 def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option a setup column, passed on together as the mapping `flags`."""
@@ -76,11 +72,11 @@ def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(column: Column) -> inspect.Parameter:
     spec = column.spec
-    option = typer.Option(column.flag, help=spec.help, metavar=_choices(column), show_default=False)
+    option = typer.Option(column.flag, help=spec.help, metavar=choices(column, "|"), show_default=False)
     hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
     return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
-def _choices(column: Column) -> str | None:
+def choices(column: Column, separator: str) -> str | None:
     """Return what stands after a flag: its choices, or the kind of value it takes."""
-    return "|".join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
+    return separator.join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
