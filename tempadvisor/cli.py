@@ -18,9 +18,17 @@ import typer
 import typer.core
 
 import tempadvisor
-from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
+from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write, write_export
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, choices, setup_flags
+from tempadvisor.flags import (
+    ConfigOption,
+    DataOption,
+    ExportOption,
+    ModelOption,
+    TeacherArgument,
+    choices,
+    setup_flags,
+)
 from tempadvisor.progress import progress_bar
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS
 
@@ -91,6 +99,7 @@ def recommend(
     knowledge_version: Annotated[
         str | None, typer.Option(metavar="V", help="Answer as this version of the knowledge did.")
     ] = None,
+    export: ExportOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend a KD temperature for a teacher and a training setup."""
@@ -112,6 +121,8 @@ def recommend(
             "--epochs 100', or 'tempadvisor recommend --demo'.",
             code="nothing_given",
         )
+    if export is not None:
+        _check_export(export, as_json or explain)
     setup = read_setup(None if config is None else Path(config), flags)
     measured = None
     if demo:
@@ -120,6 +131,12 @@ def recommend(
         with progress_bar("Profiling the teacher") as progress:
             measured = profile_of(teacher, data=data, model=model, logits_from=setup.logits_from, progress=progress)
     advice = advise(measured, setup, knowledge_version=knowledge_version)
+    if export is not None:
+        from tempadvisor import export as exports
+        from tempadvisor.settings import settings
+
+        write_export(exports.export(settings(advice), export))
+        return
 
     def layout() -> str:
         from tempadvisor import render
@@ -221,6 +238,17 @@ def bench(
         return render.plan(plan, suite, out, dry_run=dry_run)
 
     show(plan, as_json, layout)
+
+
+def _check_export(form: str, more: bool) -> None:
+    from tempadvisor.export import check_format
+
+    check_format(form)
+    if more:
+        raise UsageError(
+            "--export prints the settings alone: leave out --json and --explain. --export json is an object.",
+            code="contradiction",
+        )
 
 
 def _named(teacher: str | None, data: str | None, model: str | None) -> list[str]:

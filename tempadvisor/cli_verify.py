@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tempadvisor.console import AsJson, PlainCommand, show
+from tempadvisor.console import AsJson, PlainCommand, show, write_export
 from tempadvisor.errors import InputError, UsageError
-from tempadvisor.flags import ConfigOption, DataOption, ModelOption, TeacherArgument, setup_flags
+from tempadvisor.flags import ConfigOption, DataOption, ExportOption, ModelOption, TeacherArgument, setup_flags
 from tempadvisor.progress import progress_bar
 
 DEMO_BUDGET = "40"
@@ -62,13 +62,15 @@ def verify(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has begun.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a better temperature is found.")] = False,
+    export: ExportOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Confirm the recommended temperature by training a few students."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: workers stop, trainings are kept
     given = [one for one in (teacher, data, model, config, seed, proxy, *flags.values()) if one is not None]
     if join is not None:
-        _join(join, storage, as_json, given or any((budget, output, plot, jobs, demo, resume, dry_run, strict)))
+        more = (budget, output, plot, jobs, demo, resume, dry_run, strict, export)
+        _join(join, storage, as_json, given or any(more))
         return
     if demo and given:
         raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
@@ -79,6 +81,8 @@ def verify(
             "or 'tempadvisor verify --demo'.",
             code="nothing_given",
         )
+    if export is not None:
+        _check_export(export, as_json or dry_run)
     _check_place("-o", output, ".csv")
     _check_place("--plot", plot, ".svg")
     from tempadvisor import plans
@@ -120,9 +124,28 @@ def verify(
         from tempadvisor.pictures import verification_svg
 
         write_text(Path(plot), verification_svg(found))
-    show(found, as_json, lambda: _rendered().verification(found, output=output, kept=not demo or storage is not None))
+    if export is None:
+        kept = not demo or storage is not None
+        show(found, as_json, lambda: _rendered().verification(found, output=output, kept=kept))
+    else:
+        from tempadvisor import export as exports
+        from tempadvisor.settings import settings
+
+        verified = settings(found.recommendation, temperature=found.temperature, headline=found.headline)
+        write_export(exports.export(verified, export))
     if strict and found.verdict == "better_found":
         raise typer.Exit(1)
+
+
+def _check_export(form: str, more: bool) -> None:
+    from tempadvisor.export import check_format
+
+    check_format(form)
+    if more:
+        raise UsageError(
+            "--export prints the settings alone: leave out --json and --dry-run. --export json is an object.",
+            code="contradiction",
+        )
 
 
 def _join(study: str, storage: str | None, as_json: bool, more: object) -> None:

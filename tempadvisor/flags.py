@@ -35,6 +35,16 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Setup in YAML or TOML; flags override it.")
 ]
 
+ExportOption = Annotated[
+    str | None,
+    typer.Option(
+        "--export",
+        metavar="FORMAT",
+        help="Print a trainer's settings instead: timm, timm-yaml, torchdistill, mdistiller, repdistiller, keras, "
+        "hf-trainer, modelopt, json, yaml.",
+    ),
+]
+
 
 def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option a setup column, passed on together as the mapping `flags`."""
