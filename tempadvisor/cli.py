@@ -52,9 +52,10 @@ class Commands(PlainGroup):
 
     def _complete(self) -> None:
         from tempadvisor.cli_knowledge import app as knowledge
+        from tempadvisor.cli_loss import app as check_loss
         from tempadvisor.cli_verify import app as verify
 
-        more = {"verify": verify, "knowledge": knowledge}
+        more = {"verify": verify, "knowledge": knowledge, "check-loss": check_loss}
         self.commands = {**self.commands, **{name: typer.main.get_command(one) for name, one in more.items()}}
 
 
