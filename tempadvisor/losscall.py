@@ -245,7 +245,7 @@ def _roles(thing: Any, name: str) -> dict[str, str]:
             if parameter.lower() in words and parameter not in TEMPERATURE:
                 roles.setdefault(role, parameter)
     if "teacher" not in roles and "labels" in roles and "student" in roles:
-        others = [p for p in parameters if p not in roles.values() and p not in WEIGHTS]
+        others = [n for n, p in parameters.items() if n not in {*roles.values(), *WEIGHTS} and p.default is p.empty]
         if not others:  # loss(input, target): two distributions
             roles["teacher"] = roles.pop("labels")
     unnamed = [

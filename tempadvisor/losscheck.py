@@ -71,6 +71,15 @@ def check_loss(
 
 def check(loss: Loss, *, kd_weight: float | None = None, hard_weight: float | None = None) -> LossCheck:
     """Say which contract a loss implements, or what is wrong with it. See `check_loss`."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the batches are tiny: threads would only wait for each other
+    try:
+        return _check(loss, kd_weight, hard_weight)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> LossCheck:
     dtype = _dtype(loss)
     probes = _probes(loss, loss.temperature, {}, dtype)
     trouble = _no_fit_possible(loss, probes, dtype)

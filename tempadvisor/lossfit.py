@@ -82,11 +82,17 @@ def fit(probes: Sequence[Probe], hints: Sequence[float], *, tolerance: float, la
 
 
 def fit_form(form: Form, probes: Sequence[Probe], hints: Sequence[float], *, tolerance: float, labels: bool) -> Fit:
-    """Return the best fit of one form: at a hint if that is good enough, else where a search over T ends."""
+    """Return the best fit of one form: at a hint if that is good enough, else where a search over T ends.
+
+    The search looks at the first probe alone, the fit that it ends with at all of them.
+    """
     hard = [_hard(probe) if labels else [] for probe in probes]
 
     def at(t: float) -> Fit:
         return _solved(form, t, probes, hard)
+
+    def error(t: float) -> float:
+        return _solved(form, t, probes[:1], hard[:1]).error
 
     for hint in hints if form.tempered else hints[:1]:
         if (found := at(hint)).error <= tolerance / 10:
@@ -94,10 +100,10 @@ def fit_form(form: Form, probes: Sequence[Probe], hints: Sequence[float], *, tol
     if not form.tempered:
         return at(1.0)
     grid = [LOW * (HIGH / LOW) ** (i / (STEPS - 1)) for i in range(STEPS)]
-    errors = [at(t).error for t in grid]
+    errors = [error(t) for t in grid]
     nearest = min(range(STEPS), key=errors.__getitem__)
     low, high = grid[max(nearest - 1, 0)], grid[min(nearest + 1, STEPS - 1)]
-    return at(_minimum(lambda t: at(t).error, low, high))
+    return at(_minimum(error, low, high))
 
 
 def hard_alone(probes: Sequence[Probe]) -> float:
