@@ -139,6 +139,11 @@ def modelopt(wanted: Settings) -> Export:
         *plain.doubts,
         "ModelOpt's loss: kd_loss_weight T^2 KL + (1 - kd_loss_weight) student_loss.",
         *(("Its weights must sum to 1; the factor before compute_kd_loss restores their sum.",) if scaled else ()),
+        *(
+            (f"student_loss is to have the label smoothing: {number(wanted.label_smoothing)}.",)
+            if wanted.label_smoothing
+            else ()
+        ),
         'Keep reduction="batchmean": its default "mean" averages over classes too, a KD term 1/K as strong.',
     )
     return Export(text=remarks(wanted, "NVIDIA ModelOpt", lines) + body, warnings=plain.doubts)

@@ -94,15 +94,18 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
     notes: list[Notice] = []
     soft, hard = readings(found)
     problems += reading_problems(soft, hard)
-    if soft is None or hard is None or found.form.code not in TO_KD:
+    if soft is None or hard is None or min(soft.value, hard.value) < 0 or found.form.code not in TO_KD:
         return _finding(loss, problems=problems, notes=notes, error=found.error)
-    power = _power(loss, found, dtype)
+    second = _told_another(loss, found, dtype)
+    if second is not None and second.form.wrong and second.error <= tolerance:  # T=1 hides it
+        return _finding(loss, problems=[Notice(second.form.code, second.form.wrong)], error=second.error)
+    power = _power(found, second, tolerance)
     problems += _temperature_problems(loss, found, power)
     t_squared, told = _t_squared(soft.value, hard.value, found.temperature, power)
     notes += told
     contract = LossContract(
-        kd_weight=rounded(max(soft.value / (found.temperature**2 if t_squared else 1), 0)),
-        hard_weight=rounded(max(hard.value, 0)),
+        kd_weight=rounded(soft.value / (found.temperature**2 if t_squared else 1)),
+        hard_weight=rounded(hard.value),
         t_squared=t_squared,
         reduction="mean" if soft.over_classes else "batchmean",
         standardized=found.form.code != "kl",
@@ -200,23 +203,33 @@ def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) ->
 
 def _unknown(found: Fit, probes: Sequence[Probe]) -> Notice:
     broken = " Its value is NaN." if any(math.isnan(probe.value) for probe in probes) else ""
+    nearly = (
+        " Either it computes in low precision, or it has a small term of its own."
+        if found.error < 0.02 and not found.form.wrong
+        else ""
+    )
     return Notice(
         "unknown_loss",
         f"The loss is none that is known here: the nearest, {found.form.code} at T={found.temperature:.3g}, leaves "
-        f"{found.error:.0%} of its gradient unexplained.{broken}",
+        f"{100 * found.error:.2g} % of its gradient unexplained.{nearly}{broken}",
     )
 
 
-def _power(loss: Loss, found: Fit, dtype: torch.dtype) -> float | None:
-    """Return p where the KD term goes with T^p, or NaN where T does not follow; None where T cannot be set."""
+def _told_another(loss: Loss, found: Fit, dtype: torch.dtype) -> Fit | None:
+    """Return the fit at another temperature; None where the loss cannot be told one."""
     if loss.temperature is None:
         return None
-    wider = _probes(loss, ZOOM * loss.temperature, {}, dtype)
+    probes = _probes(loss, ZOOM * loss.temperature, {}, dtype)
     hints = [ZOOM * found.temperature, found.temperature]
-    second = fit(wider, hints, tolerance=TOLERANCE[dtype], labels=loss.takes_labels)
-    if second.error > TOLERANCE[dtype] or not math.isclose(
-        second.temperature, ZOOM * found.temperature, rel_tol=1e-3
-    ):
+    return fit(probes, hints, tolerance=TOLERANCE[dtype], labels=loss.takes_labels)
+
+
+def _power(found: Fit, second: Fit | None, tolerance: float) -> float | None:
+    """Return p where the KD term goes with T^p, NaN where T does not follow, None where it cannot be set."""
+    if second is None:
+        return None
+    follows = math.isclose(second.temperature, ZOOM * found.temperature, rel_tol=1e-3)
+    if second.error > tolerance or not follows or second.soft[0] * found.soft[0] <= 0:
         return math.nan
     return math.log(second.soft[0] / found.soft[0]) / math.log(ZOOM)
 
@@ -300,7 +313,8 @@ def _weighing(loss: Loss, found: Fit, dtype: torch.dtype) -> tuple[list[Notice],
 
 def _smoothing(found: Fit) -> float:
     total = found.hard[0] + found.smooth[0]
-    return rounded(found.smooth[0] / total) if abs(total) > 1e-9 and abs(found.smooth[0]) > 1e-6 * total else 0.0
+    least = 1e-6 * max(abs(total), abs(found.soft[0]))
+    return rounded(found.smooth[0] / total) if abs(found.smooth[0]) > least else 0.0
 
 
 def _finding(

@@ -117,4 +117,4 @@ def value_notes(found: Fit, probes: Sequence[Probe], tolerance: float) -> Iterat
 
 def rounded(value: float) -> float:
     """Round to the five digits that a fit can tell."""
-    return float(f"{value:.5g}") if abs(value) > 1e-6 else 0.0
+    return float(f"{value:.5g}")

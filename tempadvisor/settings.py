@@ -92,16 +92,17 @@ def usual(wanted: Settings) -> Usual:
         n_classes=wanted.n_classes,
         logit_std=wanted.logit_std,
     )
+    temperature = there.temperature if there.exact else float(f"{there.temperature:.4g}")
     notes = []
     if there.contract != contract:
         kept = "every gradient stays the same" if there.exact else "the gradients are similar, not the same"
         notes = [
             f"Converted from the loss it was recommended for: T {number(wanted.temperature)} to "
-            f"{number(there.temperature)}, kd_weight {number(contract.kd_weight)} to "
+            f"{number(temperature)}, kd_weight {number(contract.kd_weight)} to "
             f"{number(there.contract.kd_weight)}; {kept}."
         ]
     return Usual(
-        temperature=there.temperature,
+        temperature=temperature,
         kd_weight=there.contract.kd_weight,
         hard_weight=there.contract.hard,
         notes=tuple(notes),

@@ -76,6 +76,14 @@ def single_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) 
     return usual(s.float(), t.float(), y, temperature)
 
 
+def half_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(s.half().float(), t.half().float(), y, temperature)
+
+
+def tiny(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return 1e-9 * usual(s, t, y, temperature)
+
+
 class Divergence(nn.Module):
     def __init__(self, T: float) -> None:  # noqa: N803
         super().__init__()
@@ -179,6 +187,10 @@ def sum_over_batch(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) ->
 
 def wrong_sign(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
     return _with(-_kl(s / temperature, t / temperature), s, y, temperature)
+
+
+def wrong_sign_alone(s: Tensor, t: Tensor) -> Tensor:
+    return -_kl(s, t)
 
 
 def power_of_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:

@@ -117,6 +117,11 @@ def test_label_smoothing_that_a_trainer_has_not_is_said(form: str) -> None:
     assert "no label smoothing: 0.1 cannot be expressed" in of(form, label_smoothing=0.1)
 
 
+def test_modelopt_leaves_label_smoothing_to_the_student_loss_and_says_so() -> None:
+    assert "label smoothing: 0.1" in of("modelopt", label_smoothing=0.1)
+    assert "smoothing" not in of("modelopt")
+
+
 @pytest.mark.parametrize("form", ["timm", "mdistiller", "repdistiller"])
 def test_a_command_line_is_a_script_that_takes_the_other_options(form: str, tmp_path: Path) -> None:
     script, python = tmp_path / "kd.sh", tmp_path / "python"

@@ -68,6 +68,7 @@ MISTAKES = {
     "arguments_of_kl_div_swapped": "not_finite",
     "nothing_to_learn": "student_detached",
     "wrong_sign": "negative",
+    "wrong_sign_alone": "negative",
     "kd_weight_on_the_hard_term": "weights_swapped",
     "hard_weight_on_the_kd_term": "weights_swapped",
     "arguments_swapped": "arguments_swapped",
@@ -104,6 +105,21 @@ def test_a_planted_mistake_is_found_and_no_other(name: str) -> None:
 def test_the_finding_does_not_hang_on_the_temperature(name: str, temperature: float) -> None:
     answer = found(name, temperature=temperature)
     assert codes(answer.problems) == ({name} if name != "usual" else set())
+
+
+@pytest.mark.parametrize("name", ["student_only", "teacher_only", "multiplied_by_t", "t_applied_twice", "power_of_t"])
+def test_a_mistake_that_does_nothing_at_temperature_one_is_found_there_too(name: str) -> None:
+    assert found(name, temperature=1.0).verdict == "wrong"
+
+
+def test_a_loss_in_low_precision_is_said_to_be_near() -> None:
+    (problem,) = found("half_precision").problems
+    assert "the nearest, kl at T=4" in problem.text
+    assert "computes in low precision" in problem.text
+
+
+def test_a_small_loss_has_small_weights() -> None:
+    assert found("tiny").loss_contract == LossContract(kd_weight=9e-10, hard_weight=1e-10)
 
 
 def test_a_missing_t_squared_is_a_contract_and_its_weight_is_converted() -> None:
