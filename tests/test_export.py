@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tempadvisor.advise import recommend
 from tempadvisor.cli import main
 from tempadvisor.errors import UsageError
 from tempadvisor.export import FORMATS, export
+from tempadvisor.flags import ExportOption
 from tempadvisor.records import LossContract, TrainingSetup
 from tempadvisor.settings import Settings, number, settings
 
@@ -154,6 +156,11 @@ def test_a_headline_cannot_leave_its_comment() -> None:
 def test_numbers_read_as_floats_in_every_language(value: float, text: str) -> None:
     assert number(value) == text
     assert yaml.safe_load(text) == pytest.approx(value)
+
+
+def test_the_help_names_every_format() -> None:
+    words = re.findall(r"[\w-]+", get_args(ExportOption)[1].help.split(":")[1])
+    assert words == list(FORMATS)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

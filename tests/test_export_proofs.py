@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +129,13 @@ def test_torchdistill_trains_as_exported(temperature: float, contract: LossContr
     torch.testing.assert_close(gradient, ours(temperature, contract, n_classes), rtol=1e-7, atol=1e-10)
 
 
+def test_torchdistills_own_reader_reads_the_export(tmp_path: Path) -> None:
+    reader = pytest.importorskip("torchdistill.common.yaml_util")
+    text = export(wanted(2.88, LossContract(), 10), "torchdistill").text
+    (tmp_path / "criterion.yaml").write_text(text)
+    assert reader.load_yaml_file(str(tmp_path / "criterion.yaml")) == yaml.safe_load(text)
+
+
 def test_torchdistill_smooths_labels_as_exported() -> None:
     pytest.importorskip("torchdistill")
     from torchdistill.losses.registry import get_high_level_loss
@@ -198,7 +206,7 @@ def test_the_default_of_keras_that_the_export_warns_of_is_no_distillation_loss(k
 
 @every_case
 def test_the_hugging_face_trainer_trains_as_exported(
-    temperature: float, contract: LossContract, n_classes: int, tmp_path: Any
+    temperature: float, contract: LossContract, n_classes: int, tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
@@ -220,6 +228,51 @@ def test_the_hugging_face_trainer_trains_as_exported(
     loss.backward()
     assert student.logits.grad is not None
     torch.testing.assert_close(student.logits.grad, ours(temperature, contract, n_classes), rtol=1e-7, atol=1e-10)
+
+
+class Net(nn.Module):
+    """Answer through one linear layer, and take any keyword, as many models of transformers do."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(4, 3, generator=generator))
+
+    def forward(self, x: Tensor, **_: Any) -> Any:
+        return SimpleNamespace(logits=x @ self.weight)
+
+
+def test_the_hugging_face_trainer_accumulates_gradients_to_those_of_the_whole_batch(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    names: dict[str, Any] = {}
+    exec(export(wanted(2.0, LossContract(), 3), "hf-trainer").text, names)
+    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    data = [{"x": x, "labels": i % 3} for i, x in enumerate(inputs)]
+
+    def trained(batch_size: int, steps: int) -> Tensor:
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=steps,
+            max_steps=1,
+            optim="sgd",
+            learning_rate=1.0,
+            lr_scheduler_type="constant",
+            max_grad_norm=0.0,
+            remove_unused_columns=False,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        student = Net(1)
+        names["DistillationTrainer"](model=student, args=arguments, train_dataset=data, teacher=Net(2)).train()
+        return student.weight.detach()
+
+    whole = trained(6, 1)
+    assert not torch.equal(whole, Net(1).weight)
+    torch.testing.assert_close(trained(2, 3), whole, rtol=1e-5, atol=1e-6)
 
 
 @every_case
