@@ -15,7 +15,8 @@ import torch
 
 from tempadvisor.errors import InputError
 from tempadvisor.losscall import HARD_WEIGHTS, SOFT_WEIGHTS, Loss, Value, call, double_works, load_loss
-from tempadvisor.lossfit import Fit, Probe, batches, fit, hard_alone
+from tempadvisor.lossfit import Fit, Probe, batches, fit, fit_form, hard_alone
+from tempadvisor.lossforms import FORMS
 from tempadvisor.lossreading import contract_notes, reading_problems, readings, rounded, value_notes
 from tempadvisor.records import LossContract, Notice
 
@@ -89,7 +90,7 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
     hints = [t for t in (loss.temperature, 4.0, 1.0) if t]
     found = fit(probes, hints, tolerance=tolerance, labels=loss.takes_labels)
     if found.error > tolerance:
-        return _finding(loss, problems=[_unknown(found, probes)], error=found.error)
+        return _finding(loss, problems=[_softened(loss, probes, hints, tolerance) or _unknown(found, probes)])
     problems = [Notice(found.form.code, found.form.wrong)] if found.form.wrong else []
     notes: list[Notice] = []
     soft, hard = readings(found)
@@ -199,6 +200,19 @@ def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) ->
             "nothing. They are detached there, or the teacher is compared with itself.",
         )
     return Notice("teacher_unused", "The teacher's logits change nothing: the loss is the hard term alone.")
+
+
+def _softened(loss: Loss, probes: Sequence[Probe], hints: Sequence[float], tolerance: float) -> Notice | None:
+    """Say so where all that is wrong is a hard term at temperature T."""
+    if not loss.takes_labels:
+        return None
+    found = fit_form(FORMS[0], probes, hints, tolerance=tolerance, labels=True, softened=True)
+    if found.error > tolerance:
+        return None
+    return Notice(
+        "hard_term_softened",
+        f"The hard term is softened too, with T={found.temperature:.3g}: give cross_entropy the plain logits.",
+    )
 
 
 def _unknown(found: Fit, probes: Sequence[Probe]) -> Notice:

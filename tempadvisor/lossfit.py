@@ -81,18 +81,30 @@ def fit(probes: Sequence[Probe], hints: Sequence[float], *, tolerance: float, la
     return best
 
 
-def fit_form(form: Form, probes: Sequence[Probe], hints: Sequence[float], *, tolerance: float, labels: bool) -> Fit:
+def fit_form(
+    form: Form,
+    probes: Sequence[Probe],
+    hints: Sequence[float],
+    *,
+    tolerance: float,
+    labels: bool,
+    softened: bool = False,
+) -> Fit:
     """Return the best fit of one form: at a hint if that is good enough, else where a search over T ends.
 
-    The search looks at the first probe alone, the fit that it ends with at all of them.
+    The search looks at the first probe alone, the fit that it ends with at all of them. With `softened` the hard
+    term is at temperature T too.
     """
-    hard = [_hard(probe) if labels else [] for probe in probes]
+
+    def of(t: float, looked_at: Sequence[Probe]) -> Fit:
+        hard = [_hard(probe, t if softened else 1.0) if labels else [] for probe in looked_at]
+        return _solved(form, t, looked_at, hard)
 
     def at(t: float) -> Fit:
-        return _solved(form, t, probes, hard)
+        return of(t, probes)
 
     def error(t: float) -> float:
-        return _solved(form, t, probes[:1], hard[:1]).error
+        return of(t, probes[:1]).error
 
     for hint in hints if form.tempered else hints[:1]:
         if (found := at(hint)).error <= tolerance / 10:
@@ -114,9 +126,9 @@ def hard_alone(probes: Sequence[Probe]) -> float:
     return worst
 
 
-def _hard(probe: Probe) -> list[Tensor]:
+def _hard(probe: Probe, t: float = 1.0) -> list[Tensor]:
     n, k = probe.student.shape
-    p = softmax(probe.student.double(), 1)
+    p = softmax(probe.student.double() / t, 1)
     return [(p - one_hot(probe.labels, k)) / n, (p - 1 / k) / n]
 
 

@@ -197,6 +197,11 @@ def power_of_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Ten
     return 0.1 * cross_entropy(s, y) + 0.9 * temperature * _kl(s / temperature, t / temperature)
 
 
+def hard_term_softened(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    soft = 0.9 * temperature**2 * _kl(s / temperature, t / temperature)
+    return 0.1 * cross_entropy(s / temperature, y) + soft
+
+
 def multiplied_by_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
     return _with(_kl(s * temperature, t * temperature), s, y, temperature)
 

@@ -89,6 +89,7 @@ MISTAKES = {
     "multiplied_by_t": "multiplied_by_t",
     "t_applied_twice": "t_applied_twice",
     "temperature_unused": "temperature_unused",
+    "hard_term_softened": "hard_term_softened",
     "unknown_loss": "unknown_loss",
 }
 
