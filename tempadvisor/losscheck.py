@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -17,12 +17,21 @@ from tempadvisor.errors import InputError
 from tempadvisor.losscall import HARD_WEIGHTS, SOFT_WEIGHTS, Loss, Value, call, double_works, load_loss
 from tempadvisor.lossfit import Fit, Probe, batches, fit, fit_form, hard_alone
 from tempadvisor.lossforms import FORMS
-from tempadvisor.lossreading import contract_notes, reading_problems, readings, rounded, value_notes
+from tempadvisor.lossreading import (
+    ZOOM,
+    contract_notes,
+    has_t_squared,
+    power,
+    reading_problems,
+    readings,
+    rounded,
+    temperature_problems,
+    value_notes,
+    weight_problems,
+)
 from tempadvisor.records import LossContract, Notice
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
-ZOOM = 1.5  # the second temperature that a loss is told
-WEIGHT_TOLERANCE = 1e-3
 TO_KD = ("kl", "standardized", "standardized_sample")
 
 
@@ -100,9 +109,9 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
     second = _told_another(loss, found, dtype)
     if second is not None and second.form.wrong and second.error <= tolerance:  # T=1 hides it
         return _finding(loss, problems=[Notice(second.form.code, second.form.wrong)], error=second.error)
-    power = _power(found, second, tolerance)
-    problems += _temperature_problems(loss, found, power)
-    t_squared, told = _t_squared(soft.value, hard.value, found.temperature, power)
+    exponent = power(found, second, tolerance)
+    problems += temperature_problems(loss.temperature, found.temperature, exponent)
+    t_squared, told = has_t_squared(soft.value, hard.value, found.temperature, exponent)
     notes += told
     contract = LossContract(
         kd_weight=rounded(soft.value / (found.temperature**2 if t_squared else 1)),
@@ -111,7 +120,7 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
         reduction="mean" if soft.over_classes else "batchmean",
         standardized=found.form.code != "kl",
     )
-    problems += _weight_problems(contract, kd_weight, hard_weight)
+    problems += weight_problems(contract, kd_weight, hard_weight)
     weighing, notes_on_weights = _weighing(loss, found, dtype)
     problems += weighing
     notes += notes_on_weights
@@ -236,69 +245,6 @@ def _told_another(loss: Loss, found: Fit, dtype: torch.dtype) -> Fit | None:
     probes = _probes(loss, ZOOM * loss.temperature, {}, dtype)
     hints = [ZOOM * found.temperature, found.temperature]
     return fit(probes, hints, tolerance=TOLERANCE[dtype], labels=loss.takes_labels)
-
-
-def _power(found: Fit, second: Fit | None, tolerance: float) -> float | None:
-    """Return p where the KD term goes with T^p, NaN where T does not follow, None where it cannot be set."""
-    if second is None:
-        return None
-    follows = math.isclose(second.temperature, ZOOM * found.temperature, rel_tol=1e-3)
-    if second.error > tolerance or not follows or second.soft[0] * found.soft[0] <= 0:
-        return math.nan
-    return math.log(second.soft[0] / found.soft[0]) / math.log(ZOOM)
-
-
-def _temperature_problems(loss: Loss, found: Fit, power: float | None) -> Iterator[Notice]:
-    if power is None or loss.temperature is None:
-        return
-    told, used = loss.temperature, found.temperature
-    if math.isclose(told, used, rel_tol=1e-3) and not math.isnan(power):
-        if min(abs(power), abs(power - 2)) > 0.01:
-            yield Notice(
-                "power_of_t", f"The KD term is multiplied by T^{power:.3g}: it should be T^2, or not at all."
-            )
-    elif math.isclose(used, 1 / told, rel_tol=1e-3):
-        yield Notice("multiplied_by_t", f"Logits are multiplied by T, not divided: T={told:g} acts as T={used:.3g}.")
-    elif math.isclose(used, told**2, rel_tol=1e-3):
-        yield Notice("t_applied_twice", f"Logits are divided by T twice: T={told:g} acts as T={used:.3g}.")
-    else:
-        yield Notice("temperature_unused", f"The loss was told T={told:g} and uses T={used:.3g}.")
-
-
-def _t_squared(soft: float, hard: float, t: float, power: float | None) -> tuple[bool, list[Notice]]:
-    """Return whether the KD term has T^2; where T is fixed inside, weights that sum to 1 tell it."""
-    if math.isclose(t, 1, rel_tol=1e-6):
-        return True, []
-    if power is not None and not math.isnan(power):
-        return power > 1, []
-    with_it, without = soft / t**2, soft
-    if math.isclose(without + hard, 1, rel_tol=WEIGHT_TOLERANCE):
-        return False, []
-    if math.isclose(with_it + hard, 1, rel_tol=WEIGHT_TOLERANCE):
-        return True, []
-    text = (
-        f"T is fixed inside, so that T^2 and weight cannot be told apart: kd_weight {rounded(with_it):g} with T^2, "
-        f"or {rounded(without):g} without, train alike. If the code has no T^2, say --no-t-squared and the latter."
-    )
-    return True, [Notice("t_squared_unknown", text)]
-
-
-def _weight_problems(contract: LossContract, kd: float | None, hard: float | None) -> Iterator[Notice]:
-    if kd is None and hard is None:
-        return
-    asked_kd = contract.kd_weight if kd is None else kd
-    asked_hard = (1 - asked_kd if kd is not None and kd <= 1 else contract.hard) if hard is None else hard
-
-    def same(a: float, b: float) -> bool:
-        return math.isclose(a, b, rel_tol=WEIGHT_TOLERANCE, abs_tol=1e-6)
-
-    if same(contract.kd_weight, asked_kd) and same(contract.hard, asked_hard):
-        return
-    found = f"kd_weight is {contract.kd_weight:g} and hard_weight {contract.hard:g}"
-    if same(contract.kd_weight, asked_hard) and same(contract.hard, asked_kd):
-        yield Notice("weights_swapped", f"Alpha is on the other term: {found}, asked was the opposite.")
-    else:
-        yield Notice("other_weights", f"The weights are others: {found}, asked was {asked_kd:g} and {asked_hard:g}.")
 
 
 def _weighing(loss: Loss, found: Fit, dtype: torch.dtype) -> tuple[list[Notice], list[Notice]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -12,6 +13,9 @@ from tempadvisor.contracts import convert
 from tempadvisor.lossfit import SHAPES, Fit, Probe
 from tempadvisor.lossforms import teacher_entropy
 from tempadvisor.records import LossContract, Notice
+
+ZOOM = 1.5  # the second temperature that a loss is told, over the first
+WEIGHT_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,70 @@ def reading_problems(soft: Reading | None, hard: Reading | None) -> Iterator[Not
             yield Notice("negative", f"The {name} term has the wrong sign: training makes it larger.")
     if hard is not None and hard.over_classes:
         yield Notice("hard_over_classes", "The hard term is divided by the number of classes: it should not be.")
+
+
+def power(found: Fit, second: Fit | None, tolerance: float) -> float | None:
+    """Return p where the KD term goes with T^p, NaN where T does not follow, None where it cannot be set."""
+    if second is None:
+        return None
+    follows = math.isclose(second.temperature, ZOOM * found.temperature, rel_tol=1e-3)
+    if second.error > tolerance or not follows or second.soft[0] * found.soft[0] <= 0:
+        return math.nan
+    return math.log(second.soft[0] / found.soft[0]) / math.log(ZOOM)
+
+
+def temperature_problems(told: float | None, used: float, power: float | None) -> Iterator[Notice]:
+    """Say what is wrong with what a loss does with the temperature that it is told."""
+    if power is None or told is None:
+        return
+    if math.isclose(told, used, rel_tol=1e-3) and not math.isnan(power):
+        if min(abs(power), abs(power - 2)) > 0.01:
+            yield Notice(
+                "power_of_t", f"The KD term is multiplied by T^{power:.3g}: it should be T^2, or not at all."
+            )
+    elif math.isclose(used, 1 / told, rel_tol=1e-3):
+        yield Notice("multiplied_by_t", f"Logits are multiplied by T, not divided: T={told:g} acts as T={used:.3g}.")
+    elif math.isclose(used, told**2, rel_tol=1e-3):
+        yield Notice("t_applied_twice", f"Logits are divided by T twice: T={told:g} acts as T={used:.3g}.")
+    else:
+        yield Notice("temperature_unused", f"The loss was told T={told:g} and uses T={used:.3g}.")
+
+
+def has_t_squared(soft: float, hard: float, t: float, power: float | None) -> tuple[bool, list[Notice]]:
+    """Return whether the KD term has T^2; where T is fixed inside, weights that sum to 1 tell it."""
+    if math.isclose(t, 1, rel_tol=1e-6):
+        return True, []
+    if power is not None and not math.isnan(power):
+        return power > 1, []
+    with_it, without = soft / t**2, soft
+    if math.isclose(without + hard, 1, rel_tol=WEIGHT_TOLERANCE):
+        return False, []
+    if math.isclose(with_it + hard, 1, rel_tol=WEIGHT_TOLERANCE):
+        return True, []
+    text = (
+        f"T is fixed inside, so that T^2 and weight cannot be told apart: kd_weight {rounded(with_it):g} with T^2, "
+        f"or {rounded(without):g} without, train alike. If the code has no T^2, say --no-t-squared and the latter."
+    )
+    return True, [Notice("t_squared_unknown", text)]
+
+
+def weight_problems(contract: LossContract, kd: float | None, hard: float | None) -> Iterator[Notice]:
+    """Compare the weights with what they are believed to be."""
+    if kd is None and hard is None:
+        return
+    asked_kd = contract.kd_weight if kd is None else kd
+    asked_hard = (1 - asked_kd if kd is not None and kd <= 1 else contract.hard) if hard is None else hard
+
+    def same(a: float, b: float) -> bool:
+        return math.isclose(a, b, rel_tol=WEIGHT_TOLERANCE, abs_tol=1e-6)
+
+    if same(contract.kd_weight, asked_kd) and same(contract.hard, asked_hard):
+        return
+    found = f"kd_weight is {contract.kd_weight:g} and hard_weight {contract.hard:g}"
+    if same(contract.kd_weight, asked_hard) and same(contract.hard, asked_kd):
+        yield Notice("weights_swapped", f"Alpha is on the other term: {found}, asked was the opposite.")
+    else:
+        yield Notice("other_weights", f"The weights are others: {found}, asked was {asked_kd:g} and {asked_hard:g}.")
 
 
 def contract_notes(contract: LossContract, found: Fit) -> Iterator[Notice]:
