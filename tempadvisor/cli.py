@@ -18,12 +18,13 @@ import typer
 import typer.core
 
 import tempadvisor
-from tempadvisor.console import AsJson, PlainCommand, PlainGroup, check_place, show, write
+from tempadvisor.console import AsJson, PlainCommand, PlainGroup, check_place, show, write, write_export
 from tempadvisor.errors import TempAdvisorError, UsageError, one_line
 from tempadvisor.flags import (
     ClassMapOption,
     ConfigOption,
     DataOption,
+    ExportOption,
     ModelOption,
     PreprocessOption,
     ReportOption,
@@ -54,9 +55,10 @@ class Commands(PlainGroup):
 
     def _complete(self) -> None:
         from tempadvisor.cli_knowledge import app as knowledge
+        from tempadvisor.cli_loss import app as check_loss
         from tempadvisor.cli_verify import app as verify
 
-        more = {"verify": verify, "knowledge": knowledge}
+        more = {"verify": verify, "knowledge": knowledge, "check-loss": check_loss}
         self.commands = {**self.commands, **{name: typer.main.get_command(one) for name, one in more.items()}}
 
 
@@ -103,6 +105,7 @@ def recommend(
     knowledge_version: Annotated[
         str | None, typer.Option(metavar="V", help="Answer as this version of the knowledge did.")
     ] = None,
+    export: ExportOption = None,
     report: ReportOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -126,6 +129,8 @@ def recommend(
             code="nothing_given",
         )
     check_place("--report", report, ".html")
+    if export is not None:
+        _check_export(export, as_json or explain)
     setup = read_setup(None if config is None else Path(config), flags)
     measured, reservoir = None, _reservoir(report)
     if demo:
@@ -144,6 +149,12 @@ def recommend(
             )
     advice = advise(measured, setup, knowledge_version=knowledge_version)
     _write_page(advice, report, reservoir)
+    if export is not None:
+        from tempadvisor import export as exports
+        from tempadvisor.settings import settings
+
+        write_export(exports.export(settings(advice), export))
+        return
 
     def layout() -> str:
         from tempadvisor import render
@@ -274,6 +285,17 @@ def _write_page(record: TeacherProfile | Recommendation, report: str | None, res
         from tempadvisor.report import write_page
 
         write_page(record, Path(report), reservoir=reservoir)
+
+
+def _check_export(form: str, more: bool) -> None:
+    from tempadvisor.export import check_format
+
+    check_format(form)
+    if more:
+        raise UsageError(
+            "--export prints the settings alone: leave out --json and --explain. --export json is an object.",
+            code="contradiction",
+        )
 
 
 def _named(

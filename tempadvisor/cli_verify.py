@@ -15,12 +15,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tempadvisor.console import AsJson, PlainCommand, check_place, show
+from tempadvisor.console import AsJson, PlainCommand, check_place, show, write_export
 from tempadvisor.errors import UsageError
 from tempadvisor.flags import (
     ClassMapOption,
     ConfigOption,
     DataOption,
+    ExportOption,
     ModelOption,
     PreprocessOption,
     ReportOption,
@@ -74,6 +75,7 @@ def verify(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has begun.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a better temperature is found.")] = False,
+    export: ExportOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Confirm the recommended temperature by training a few students."""
@@ -84,9 +86,8 @@ def verify(
         if one is not None
     ]
     if join is not None:
-        _join(
-            join, storage, as_json, given or any((budget, output, plot, report, jobs, demo, resume, dry_run, strict))
-        )
+        more = (budget, output, plot, report, jobs, demo, resume, dry_run, strict, export)
+        _join(join, storage, as_json, given or any(more))
         return
     if demo and given:
         raise UsageError("--demo brings its own teacher, data and setup. Leave all others out.", code="contradiction")
@@ -97,6 +98,8 @@ def verify(
             "or 'tempadvisor verify --demo'.",
             code="nothing_given",
         )
+    if export is not None:
+        _check_export(export, as_json or dry_run)
     check_place("-o", output, ".csv")
     check_place("--plot", plot, ".svg")
     check_place("--report", report, ".html")
@@ -156,9 +159,28 @@ def verify(
         from tempadvisor.report import write_page
 
         write_page(found, Path(report), reservoir=reservoir)
-    show(found, as_json, lambda: _rendered().verification(found, output=output, kept=not demo or storage is not None))
+    if export is None:
+        kept = not demo or storage is not None
+        show(found, as_json, lambda: _rendered().verification(found, output=output, kept=kept))
+    else:
+        from tempadvisor import export as exports
+        from tempadvisor.settings import settings
+
+        verified = settings(found.recommendation, temperature=found.temperature, headline=found.headline)
+        write_export(exports.export(verified, export))
     if strict and found.verdict == "better_found":
         raise typer.Exit(1)
+
+
+def _check_export(form: str, more: bool) -> None:
+    from tempadvisor.export import check_format
+
+    check_format(form)
+    if more:
+        raise UsageError(
+            "--export prints the settings alone: leave out --json and --dry-run. --export json is an object.",
+            code="contradiction",
+        )
 
 
 def _join(study: str, storage: str | None, as_json: bool, more: object) -> None:

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
 from tempadvisor.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from tempadvisor.settings import Export
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -56,6 +59,13 @@ def show(record: Any, as_json: bool, layout: Callable[[], str]) -> None:
         write(to_json(record))
     else:
         write(layout())
+
+
+def write_export(made: Export) -> None:
+    """Print an export on stdout, so that it can be redirected, and its warnings on stderr."""
+    for warning in made.warnings:
+        print(f"tempadvisor: {warning}", file=sys.stderr)
+    write(made.text.removesuffix("\n"))
 
 
 def write(text: str) -> None:

@@ -53,6 +53,19 @@ ConfigOption = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Setup in YAML or TOML; flags override it.")
 ]
 
+ReportOption = Annotated[
+    str | None, typer.Option("--report", metavar="FILE.html", help="Write a page to look at and to show.")
+]
+ExportOption = Annotated[
+    str | None,
+    typer.Option(
+        "--export",
+        metavar="FORMAT",
+        help="Print a trainer's settings instead: timm, timm-yaml, torchdistill, mdistiller, repdistiller, keras, "
+        "hf-trainer, modelopt, json, yaml.",
+    ),
+]
+
 
 def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option a setup column, passed on together as the mapping `flags`."""
@@ -72,11 +85,11 @@ def setup_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(column: Column) -> inspect.Parameter:
     spec = column.spec
-    option = typer.Option(column.flag, help=spec.help, metavar=choices(column, "|"), show_default=False)
+    option = typer.Option(column.flag, help=spec.help, metavar=_choices(column), show_default=False)
     hint = Annotated[bool | None, option] if column.type is bool else Annotated[str | None, option]
     return inspect.Parameter(column.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
-def choices(column: Column, separator: str) -> str | None:
+def _choices(column: Column) -> str | None:
     """Return what stands after a flag: its choices, or the kind of value it takes."""
-    return separator.join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
+    return "|".join(column.spec.choices) or {int: "N", float: "X", str: "NAME"}.get(column.type)
