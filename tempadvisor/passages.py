@@ -5,7 +5,6 @@ All that comes from records passes through `said`, so that it is text and never 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from html import escape
 from tempadvisor import charts
 from tempadvisor.corpus import Source, load_sources
 from tempadvisor.errors import one_line
-from tempadvisor.records import Estimate, LossContract, Reason, Recommendation, TeacherProfile, as_dict
+from tempadvisor.records import Estimate, LossContract, Reason, Recommendation, TeacherProfile
 from tempadvisor.render import basis, loss_formula
 from tempadvisor.verification import Difference, Verification
 
@@ -296,17 +295,16 @@ def _subscripts(formula: str) -> str:
     return re.sub(r"_(\w)", r"<sub>\1</sub>", said(formula))
 
 
-def plain_exports(contract: LossContract, temperature: float) -> dict[str, str]:
-    """Return the settings of this project's own loss, by the name of the format."""
-    values = {"temperature": float(f"{temperature:.3g}"), **as_dict(contract)}
-    flags = [
+def flags(contract: LossContract) -> str:
+    """Return a loss contract as flags of `tempadvisor recommend`."""
+    given = [
         f"--kd-weight {contract.kd_weight:g}",
         f"--hard-weight {contract.hard:g}",
         "--t-squared" if contract.t_squared else "--no-t-squared",
         f"--reduction {contract.reduction}",
         "--standardized" if contract.standardized else "--no-standardized",
     ]
-    return {"JSON": json.dumps(values, indent=2), "Flags of tempadvisor": " ".join(flags)}
+    return " ".join(given)
 
 
 def _visible(text: str) -> str:

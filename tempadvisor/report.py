@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 import tempadvisor
 from tempadvisor import charts, passages, tables
 from tempadvisor.documents import write_text
+from tempadvisor.errors import UsageError
 from tempadvisor.exhibits import Exhibits, Reservoir
 from tempadvisor.explorer import Subject, embedded, explorer, legend, mark
+from tempadvisor.export import FORMATS, export
 from tempadvisor.passages import prose, said
 from tempadvisor.records import Recommendation, TeacherProfile
 from tempadvisor.render_verify import doubts
 from tempadvisor.resources import page_path
+from tempadvisor.settings import settings
 from tempadvisor.verification import Verification
 
 
@@ -29,14 +31,12 @@ def page(
     record: TeacherProfile | Recommendation | Verification,
     *,
     exhibits: Exhibits | None = None,
-    exports: Mapping[str, str] | None = None,
 ) -> str:
     """Return the page as HTML.
 
     Args:
         record: what it is about.
         exhibits: samples and class relations to show, where they were kept.
-        exports: the settings by the name of their format; those of this project's own loss unless given.
     """
     subject = Subject.of(record, exhibits)
     style, script = (page_path(file).read_text(encoding="utf-8") for file in ("style.css", "page.js"))
@@ -46,7 +46,7 @@ def page(
         "base-uri 'none'; form-action 'none'",
         title=said(f"{_title(subject)} – {subject.profile.teacher if subject.profile else 'no teacher'}"),
         style=style,
-        body="\n".join(_sections(subject, exports)),
+        body="\n".join(_sections(subject)),
         data=embedded(subject),
         script=script,
     )
@@ -57,14 +57,13 @@ def write_page(
     path: Path,
     *,
     reservoir: Reservoir | None = None,
-    exports: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page, atomically; `reservoir` saw the teacher's logits while it was profiled.
 
     Raises:
         InputError: the file cannot be written.
     """
-    write_text(path, page(record, exhibits=reservoir.exhibits() if reservoir else None, exports=exports))
+    write_text(path, page(record, exhibits=reservoir.exhibits() if reservoir else None))
 
 
 def _hash(text: str) -> str:
@@ -72,7 +71,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _sections(subject: Subject, exports: Mapping[str, str] | None) -> list[str]:
+def _sections(subject: Subject) -> list[str]:
     found, advice, profile = subject.found, subject.advice, subject.profile
     sections = [_header(subject)]
     if found:
@@ -84,14 +83,25 @@ def _sections(subject: Subject, exports: Mapping[str, str] | None) -> list[str]:
     if advice:
         sections.append(_section("Why", _why(advice), "side"))
         contract = found.loss_contract if found else advice.loss_contract
-        texts = exports or passages.plain_exports(contract, subject.temperature)
-        settings = passages.settings(contract, subject.temperature, texts)
-        sections.append(_section("The exact settings", settings, "side"))
+        told = passages.settings(contract, subject.temperature, _exports(subject, advice))
+        sections.append(_section("The exact settings", told, "side"))
     elif profile and profile.warnings:
         sections.append(_section("What lowers trust", passages.warnings(profile), "side"))
     numbers = tables.expected(advice) + tables.nearest(advice) if advice else ""
     numbers += tables.teacher(profile) if profile else ""
     return [*sections, _section("All numbers", numbers, "side numbers"), _footer(advice)]
+
+
+def _exports(subject: Subject, advice: Recommendation) -> dict[str, str]:
+    """Return the settings for each trainer, or why there are none, by the name of the format."""
+    wanted = settings(advice, temperature=subject.temperature, headline=(subject.found or advice).headline)
+    texts = {"flags of tempadvisor": passages.flags(wanted.contract)}
+    for form in FORMATS:
+        try:
+            texts[form] = export(wanted, form).text
+        except UsageError as error:  # a conversion that needs a teacher's profile
+            texts[form] = str(error)
+    return texts
 
 
 def _section(title: str, body: str, kind: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 from collections.abc import Callable
@@ -19,10 +20,11 @@ from tempadvisor import charts, verification
 from tempadvisor.advise import recommend
 from tempadvisor.corpus import load_sources
 from tempadvisor.exhibits import Exhibits, Reservoir
-from tempadvisor.passages import plain_exports
+from tempadvisor.export import FORMATS, export
 from tempadvisor.records import Notice, Recommendation, TrainingSetup
 from tempadvisor.report import page
 from tempadvisor.resources import demo_path
+from tempadvisor.settings import settings
 from tempadvisor.teachers import demo_profile
 from tempadvisor.verification import Cost, Difference, Rung, Trial, Verification
 
@@ -156,12 +158,16 @@ class TestWords:
         assert links
 
     def test_the_settings_are_there_word_for_word_in_each_format(self, advice: Recommendation) -> None:
-        text = page(advice, exports={"one": "a: 1\nb: <2>", "two": "--x 'y'"})
-        assert "<pre>a: 1\nb: &lt;2&gt;</pre>" in text
-        assert "<pre>--x &#x27;y&#x27;</pre>" in text
-        plain = plain_exports(advice.loss_contract, advice.temperature)
-        assert json.loads(plain["JSON"])["temperature"] == advice.temperature
-        assert plain["Flags of tempadvisor"].startswith("--kd-weight 0.1 --hard-weight 0.9 --t-squared")
+        text = page(advice)
+        for form in FORMATS:
+            assert f"<pre>{html.escape(export(settings(advice), form).text.strip())}</pre>" in text.replace(
+                "\n</pre>", "</pre>"
+            )
+        assert "<pre>--kd-weight 0.1 --hard-weight 0.9 --t-squared" in text
+
+    def test_where_a_conversion_needs_a_teacher_the_page_says_so(self) -> None:
+        words = Reader(page(recommend(None, TrainingSetup(optimizer="sgd", standardized=True)))).words
+        assert "how wide the teacher's logits are" in words
 
     def test_a_profile_has_a_page_of_its_own_that_advises_nothing(self, exhibits: Exhibits) -> None:
         reader = Reader(page(demo_profile(), exhibits=exhibits))
@@ -252,7 +258,7 @@ class TestSafety:
         ]
         assert loaded == [{"rel": "icon", "href": "data:,"}]
         assert not re.search(
-            r"url\(|@import|fetch\(|XMLHttp|WebSocket|eval\(|innerHTML", page(advice, exhibits=exhibits)
+            r"url\(|@import|fetch\(|XMLHttp|WebSocket|(?<!\.)eval\(|innerHTML", page(advice, exhibits=exhibits)
         )
         (policy,) = (a["content"] for a in reader.all("meta") if a.get("http-equiv"))
         assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'sha256-")
