@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tempadvisor.errors import one_line
 from tempadvisor.render import laid_out, loss_formula
-from tempadvisor.verification import Difference, Rung, Verification
+from tempadvisor.verification import Cost, Difference, Rung, Verification
 
 if TYPE_CHECKING:
     from tempadvisor.plans import Plan
@@ -46,7 +46,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     cost = found.cost
     table.add_row(
         "Cost",
-        f"{cost.trainings} of {cost.budget} students, {cost.student_epochs:,} epochs, {cost.seconds:,.0f} s",
+        f"{_count(cost)}, {cost.student_epochs:,} epochs, {cost.seconds:,.0f} s",
     )
     if cost.epochs_each < (found.setup.epochs or 0):
         table.add_row("Proxy", f"{cost.epochs_each} of {found.setup.epochs} epochs each. {PROXY}")
@@ -71,6 +71,17 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     else:
         following = "tempadvisor verify --help"
     return laid_out(panel, following)
+
+
+def _count(cost: Cost) -> str:
+    """Say how many students were trained of how many.
+
+    >>> _count(Cost(trainings=16, budget=4, epochs_each=1, student_epochs=16, seconds=1.0))
+    '16 students (the budget of 4 is used up)'
+    """
+    if cost.trainings > cost.budget:
+        return f"{cost.trainings:,} students (the budget of {cost.budget:,} is used up)"
+    return f"{cost.trainings:,} of {cost.budget:,} students"
 
 
 def plan(planned: Plan, *, next_command: str) -> str:

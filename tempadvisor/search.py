@@ -112,8 +112,11 @@ def ladder(recommended: float) -> tuple[float, ...]:
 
 
 def posterior(search: Search) -> Posterior:
-    """Return what is believed of the temperatures by now."""
-    return condition(search.prior, search.recommended, search.temperatures, search.cells, search.n_val)
+    """Return what is believed of the temperatures by now; an accuracy is a fraction, so no gain goes beyond 0 or 1."""
+    believed = condition(search.prior, search.recommended, search.temperatures, search.cells, search.n_val)
+    level = float(np.mean([a for (t, _), a in search.cells.items() if t == search.recommended] or [0.5]))
+    bounded = np.clip(believed.curves.gain, -level, 1 - level)
+    return believed._replace(curves=dataclasses.replace(believed.curves, gain=bounded))
 
 
 def remaining(search: Search, believed: Posterior) -> tuple[float, ...]:

@@ -9,6 +9,8 @@ What is trained, and what follows from it, is decided elsewhere.
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import math
 import os
 import re
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempadvisor.errors import InputError, UsageError
+from tempadvisor.resources import cache_folder
 from tempadvisor.verification import Training, Trial
 
 if TYPE_CHECKING:
@@ -124,7 +127,17 @@ def _storage(location: str, *, create: bool) -> Any:
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
             _check_journal(path, create=create)
-            return JournalStorage(JournalFileBackend(str(path)))
+            _mend(path)
+
+            class Journal(JournalFileBackend):
+                def append_logs(self, logs: list[dict[str, Any]]) -> None:
+                    try:
+                        super().append_logs(logs)
+                    except OSError:  # the disk is full, say: others go on behind whole lines
+                        _mend(path)
+                        raise
+
+            return JournalStorage(Journal(str(path)))
         if scheme == "sqlite" and not create and not Path(rest[1:].partition("?")[0]).is_file():
             raise FileNotFoundError("there is none")
         url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", location)
@@ -140,10 +153,42 @@ def _check_journal(path: Path, *, create: bool) -> None:
             first = file.readline(4096)
         if first.startswith(b"SQLite format 3\0"):
             raise ValueError(f"it is a database: sqlite:///{path}")
-        if not first.startswith(b'{"op_code":'):
+        whole = b'{"op_code":'
+        if not first.startswith(whole) and not whole.startswith(first):
             raise ValueError("it is another file")
     elif not create:
         raise FileNotFoundError("there is none")
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a power cut or a full disk tore, behind which Optuna would append."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if _torn(path) is None:
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        start = _torn(path)  # another process may have written the rest meanwhile
+        if start is not None:
+            os.truncate(path, start)
+    finally:
+        lock.release()
+
+
+def _torn(path: Path) -> int | None:
+    """Return where a last line begins that is not whole; None where it is."""
+    if not path.is_file():
+        return None
+    start, line = 0, b""
+    with path.open("rb") as file:
+        for each in file:
+            start, line = start + len(line), each
+    try:
+        json.loads(line or b"{}")
+    except ValueError:
+        return start
+    return None if line.endswith(b"\n") or not line else start
 
 
 @contextlib.contextmanager
@@ -170,6 +215,12 @@ def reachable(location: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{public(location)} and the cache folder {cache_folder()} must have free space on their disks. "
+                f"Got {error.strerror}. Free some; what was trained is kept: go on with --resume.",
+                code="disk_full",
+            ) from None
         if type(error).__module__.split(".")[0] not in DRIVERS:
             raise
         raise InputError(

@@ -129,8 +129,7 @@ def read_search(search: Search) -> tuple[dict[str, Any], tuple[Rung, ...]]:
     believed = posterior(search)
     found = verdict(search, believed)
     before = posterior(dataclasses.replace(search, cells={}))
-    level = float(np.mean([a for (t, _), a in search.cells.items() if t == search.recommended] or [0.5]))
-    gain = np.clip(believed.curves.gain, -level, 1 - level)  # an accuracy is a fraction
+    gain = believed.curves.gain
     low, high = np.quantile(gain, [0.025, 0.975], axis=0)
     curve = tuple(
         Rung(

@@ -37,6 +37,18 @@ def test_no_accuracy_above_one_is_believed() -> None:
         assert rung.ci95[1] <= 0.02 + 1e-12
 
 
+def test_verdict_difference_and_curve_agree_where_accuracy_can_rise_no_further() -> None:
+    cells = {(t, seed): 1.0 for t in (1.0, 4.0) for seed in range(2)}
+    fields, curve = read_search(search(cells, slope=0.3))
+    rival = next(rung for rung in curve if rung.temperature == fields["rival"])
+    assert fields["difference"].mean == pytest.approx(rival.mean, abs=1e-12)
+    assert fields["difference"].ci95 == rival.ci95
+    assert rival.ci95[1] <= 0
+    # nothing is better than all right
+    assert fields["probability"] == 1
+    assert fields["verdict"] == "confirmed"
+
+
 def test_a_claim_that_hangs_on_one_seed_says_so() -> None:
     told = read_search(search({(4.0, 0): 0.70, (16.0, 0): 0.72}, slope=0.1))[0]["headline"]
     assert told.startswith("Undecided: T=16 looks better than T=4")

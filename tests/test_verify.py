@@ -6,6 +6,7 @@ Students are perceptrons of 8 units on 100 digits. Workers, servers and real sig
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import re
@@ -23,7 +24,7 @@ from sklearn.datasets import load_digits
 from test_cli import Run, answer, refused, run
 from torch import Tensor, nn
 
-from tempadvisor import distill, plans, students, verify
+from tempadvisor import distill, plans, students, study, verify
 from tempadvisor.case import Case, Task
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.imports import read_file
@@ -450,6 +451,48 @@ class TestFailures:
         run(*words)
         line = refused(*words, "--resume")
         assert line.endswith(f"Verify and train with half of it: --batch-size 16 --lr {lr}.")
+
+
+class TestTornJournals:
+    def test_a_study_goes_on_from_wherever_a_power_cut_tore_its_journal(
+        self, desk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(verify, "forget", lambda *_: None)  # students are forgotten at the end, not by a cut
+        monkeypatch.setattr(study, "GRACE", 0)
+        path = desk / "whole.journal"
+        whole = verify.verify(TASK, budget="2", storage=str(path))
+        data = path.read_bytes()
+        begun = data.index(b'"study_name"')
+        begun = data.index(b"\n", begun) + 1
+        torn = desk / "torn.journal"
+        for i, size in enumerate([begun, begun + 9, *range(begun + 1000, len(data), len(data) // 7), len(data) - 1]):
+            torn.write_bytes(data[:size])
+            monkeypatch.setattr(study, "WORKER", f"{study.WORKER.rpartition(':')[0]}:{i}")  # the old one is gone
+            kept = data[: data[:size].rfind(b"\n") + 1]
+            found = verify.verify(TASK, budget="2", storage=str(torn), resume=True)
+            assert torn.read_bytes().startswith(kept)
+            assert untimed(found) == untimed(whole)
+            assert len(found.trials) == len(cells(found.trials)) == 2
+
+    @pytest.mark.parametrize("size", [1, 12])
+    def test_one_torn_before_the_study_began_begins_anew(self, size: int, desk: Path) -> None:
+        path = desk / "a.journal"
+        path.write_bytes(b'{"op_code":0,"worker_id":"a"'[:size])
+        assert verify.verify(TASK, budget="2", storage=str(path)).cost.trainings == 2
+
+    def test_a_full_disk_is_named_with_how_to_go_on(
+        self, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], run: Run
+    ) -> None:
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(students, "train", full)
+            run(*WORDS)
+            line = refused(*WORDS, "--resume")
+        assert line.startswith("a.journal and the cache folder")
+        assert "No space left on device. Free some; what was trained is kept: go on with --resume." in line
+        assert not run(*WORDS, "--resume").code
 
 
 @pytest.fixture
