@@ -72,6 +72,8 @@ def is_program(path: Path) -> bool:
     """Tell whether a file is a program: by its suffix, or as a TorchScript archive by what it holds."""
     if path.suffix.lower() in SUFFIXES:
         return True
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(re.fullmatch(r"[^/]+/(?:constants\.pkl|code/.*\.py)", name) for name in archive.namelist())
