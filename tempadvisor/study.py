@@ -70,7 +70,16 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
             )
         if resume and not known:
             raise unknown
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if known:
+            study = optuna.load_study(study_name=name, storage=storage)
+        else:
+            study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if BEGUN not in study.user_attrs and study.get_trials(deepcopy=False):
+            raise InputError(
+                f"{public(location)} must hold the study {name} as `tempadvisor verify` begins it. It has "
+                "trials, but was not begun by tempadvisor verify. Name another --storage.",
+                code="no_study",
+            )
         for attribute, value in attributes.items():
             if attribute not in study.user_attrs:
                 study.set_user_attr(attribute, value)
