@@ -43,6 +43,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
+    table.add_row("Validation", f"{found.n_val:,} samples choose; one of them is {100 / found.n_val:.2g} pp")
     table.add_row("Test split", Text(_tested(found)))
     cost = found.cost
     table.add_row(
@@ -88,10 +89,12 @@ def _count(cost: Cost) -> str:
 def plan(planned: Plan, *, next_command: str) -> str:
     """Say what a verification would train at most."""
     temperatures = ", ".join(f"{t:.3g}" for t in planned.temperatures)
+    took = f"{planned.minutes:.1f} min" if planned.minutes >= 1 else f"{60 * planned.minutes:.0f} s"
+    beside = f"; {planned.references:,} of the students for no KD and T=4" if planned.references else ""
     return "\n".join(
         [
-            f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {planned.minutes:.1f} min",
-            f"Temperature {planned.recommended:.3g} is recommended; considered: {temperatures}; beside T=4, no KD",
+            f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {took}",
+            f"Temperature {planned.recommended:.3g} is recommended; considered: {temperatures}{beside}",
             f"{planned.n_train:,} samples to train on, {planned.n_val:,} to choose by, {planned.n_test:,} to test",
             f"Study {one_line(planned.study)} in {one_line(planned.storage)}",
             f"Next: {one_line(next_command)}",

@@ -133,6 +133,9 @@ def _storage(location: str, *, create: bool) -> Any:
     with _reaching(location):
         if not separator or scheme == "journal":
             path = Path(rest[1:] if separator else location)
+            first = Path(path.parts[0]) if len(path.parts) > 1 else path
+            if separator and not first.is_dir() and Path("/", first).is_dir():
+                raise ValueError(f"it begins at this folder; from the root it is journal:////{path}")
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
             _check_journal(path, create=create)
