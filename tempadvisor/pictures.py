@@ -52,7 +52,7 @@ def verification_svg(found: Verification) -> str:
         f"<style>{STYLE}</style>",
         *(
             f'<text class="title" x="{LEFT - 40}" y="{22 + 18 * i}">{escape(line)}</text>'
-            for i, line in enumerate(textwrap.wrap(headline, 84)[:3])
+            for i, line in enumerate(textwrap.wrap(headline, 80)[:3])
         ),
         f'<text x="{LEFT - 40}" y="72">Validation accuracy over that at T={recommended:.3g}, in points, '
         "with 95 % intervals;</text>",
