@@ -12,7 +12,7 @@ from tempadvisor.verification import Rung, Verification
 
 Scale = Callable[[float], float]
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 396, 56, 16, 100, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 412, 56, 16, 114, 40
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #444 } .title { font-size: 15px; font-weight: 600; fill: #222 }
 .axis { stroke: #999; fill: none } .zero { stroke-dasharray: 4 3 }
@@ -52,12 +52,12 @@ def verification_svg(found: Verification) -> str:
         f"<style>{STYLE}</style>",
         *(
             f'<text class="title" x="{LEFT - 40}" y="{22 + 18 * i}">{escape(line)}</text>'
-            for i, line in enumerate(textwrap.wrap(headline, 80)[:2])
+            for i, line in enumerate(textwrap.wrap(headline, 80)[:3])
         ),
-        f'<text x="{LEFT - 40}" y="60">Validation accuracy over that at T={recommended:.3g}, in points, '
+        f'<text x="{LEFT - 40}" y="72">Validation accuracy over that at T={recommended:.3g}, in points, '
         "with 95 % intervals;</text>",
-        f'<text x="{LEFT - 40}" y="75">hollow where none was trained; gray line: expected before; '
-        "dashed: the temperature to use</text>",
+        f'<text x="{LEFT - 40}" y="87">hollow where none was trained; gray line: expected before; '
+        "red: the temperature to use</text>",
         *_axes(curve, low, high, x, y),
         f'<polyline class="prior" points="{prior}"/>',
         f'<line class="use" x1="{here}" x2="{here}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
@@ -71,7 +71,10 @@ def _axes(curve: Sequence[Rung], low: float, high: float, x: Scale, y: Scale) ->
     step = next(step for step in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (high - low) / step <= 8)
     ticks = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     lines = [f'<line class="axis zero" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(0)}" y2="{y(0)}"/>']
-    lines += [f'<text x="{LEFT - 8}" y="{y(t) + 4}" text-anchor="end">{100 * t:+.1f}</text>' for t in ticks]
+    lines += [
+        f'<text x="{LEFT - 8}" y="{y(t) + 4}" text-anchor="end">{f"{100 * t:+.1f}" if t else "0"}</text>'
+        for t in ticks
+    ]
     below = f'y="{HEIGHT - BOTTOM + 18}" text-anchor="middle"'
     lines += [f'<text x="{x(rung.temperature)}" {below}>{rung.temperature:.3g}</text>' for rung in curve]
     return [*lines, f'<text x="{WIDTH // 2}" y="{HEIGHT - 6}" text-anchor="middle">temperature</text>']

@@ -24,17 +24,22 @@ from tempadvisor.search import ladder
 from tempadvisor.study import public
 
 LEAST_BUDGET, MOST_BUDGET = 2, 10_000  # trainings
+REFERENCES = 2  # seeds of students without KD, and at T=4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a verification would do at most; `minutes` are extrapolated from a few steps of a student."""
+    """What a verification would do at most; `minutes` are extrapolated from a few steps of a student.
+
+    `references` of the trainings are kept for students without KD and at T=4.
+    """
 
     study: str
     storage: str
     recommended: float
     temperatures: tuple[float, ...]
     trainings: int
+    references: int
     epochs: int
     n_train: int
     n_val: int
@@ -52,6 +57,7 @@ def plan(task: Task, *, budget: str = "10", storage: str | None = None, jobs: in
         recommended=ahead.advice.temperature,
         temperatures=ahead.temperatures,
         trainings=ahead.budget,
+        references=reserved(ahead.budget),
         epochs=epochs * ahead.budget,
         n_train=case.setup.n_train or 0,
         n_val=held.n_val or 0,
@@ -101,8 +107,8 @@ def prepared(task: Task, budget: str, storage: str | None, jobs: int) -> tuple[C
         trainings = 60 * amount * jobs / _seconds(case)
     if trainings < LEAST_BUDGET:
         raise UsageError(
-            f"budget must allow for at least {LEAST_BUDGET} trainings, to compare two temperatures. Got {budget}, "
-            f"which is {trainings:.2g}.",
+            f"budget must allow for at least {LEAST_BUDGET} trainings, to compare two temperatures. Got {budget}"
+            f"{'' if unit == 'trials' else f', which is {trainings:.2g}'}.",
             code="bad_budget",
         )
     number = int(min(trainings, MOST_BUDGET))
@@ -110,6 +116,15 @@ def prepared(task: Task, budget: str, storage: str | None, jobs: int) -> tuple[C
     name = f"verify-{case.hash}-{advice.temperature:g}"
     where = storage or f"journal:///{cache_folder() / name}.journal"
     return case, Prepared(advice, Response(np.array(temperatures), gain), temperatures, number, asked, name, where)
+
+
+def reserved(budget: int) -> int:
+    """Return how many trainings of a budget are kept for references.
+
+    >>> reserved(2), reserved(10), reserved(40)
+    (0, 2, 4)
+    """
+    return min(2 * REFERENCES, budget // 5)
 
 
 def read_budget(text: str) -> tuple[float, str]:

@@ -64,6 +64,11 @@ def profile(measured: TeacherProfile, *, next_command: str) -> str:
     return laid_out(_profile(measured), next_command)
 
 
+def columns() -> int:
+    """Return the columns of a panel on this terminal, or where there is none."""
+    return min(Console().width, WIDTH) if sys.stdout.isatty() else WIDTH
+
+
 def laid_out(panel: RenderableType, next_command: str) -> str:
     """Return what a panel looks like on this terminal, or in 100 plain columns where there is none.
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tempadvisor.errors import one_line
-from tempadvisor.render import laid_out, loss_formula
+from tempadvisor.render import columns, laid_out, loss_formula
 from tempadvisor.verification import Cost, Difference, Rung, Verification
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ COLORS = {
     "better_found": "yellow",
     "undecided": "yellow",
 }
-WIDTH = 31  # of the drawing
+WIDTH, LEAST_WIDTH = 31, 11  # of the drawing, left out where there is less
+BESIDE = 69  # columns that all else takes
 # benchmarks/proxies.py, 40 setups
 PROXY = (
     "In measured setups the best T moved by less than could be seen, so nothing is corrected; "
@@ -42,6 +43,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
+    table.add_row("Validation", f"{found.n_val:,} samples choose; one of them is {100 / found.n_val:.2g} pp")
     table.add_row("Test split", Text(_tested(found)))
     cost = found.cost
     table.add_row(
@@ -59,7 +61,7 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
         Text(),
         table,
         Text(),
-        _drawing(found.curve, found.recommendation.temperature),
+        _drawing(found.curve, found.recommendation.temperature, min(WIDTH, columns() - BESIDE)),
     ]
     told = "Undecided" if found.verdict == "undecided" else "Verified"
     title = Text(f"{told}: temperature {found.temperature:.3g}")
@@ -87,10 +89,12 @@ def _count(cost: Cost) -> str:
 def plan(planned: Plan, *, next_command: str) -> str:
     """Say what a verification would train at most."""
     temperatures = ", ".join(f"{t:.3g}" for t in planned.temperatures)
+    took = f"{planned.minutes:.1f} min" if planned.minutes >= 1 else f"{60 * planned.minutes:.0f} s"
+    beside = f"; {planned.references:,} of the students for no KD and T=4" if planned.references else ""
     return "\n".join(
         [
-            f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {planned.minutes:.1f} min",
-            f"Temperature {planned.recommended:.3g} is recommended; considered: {temperatures}; beside T=4, no KD",
+            f"{planned.trainings:,} students at most, {planned.epochs:,} epochs, about {took}",
+            f"Temperature {planned.recommended:.3g} is recommended; considered: {temperatures}{beside}",
             f"{planned.n_train:,} samples to train on, {planned.n_val:,} to choose by, {planned.n_test:,} to test",
             f"Study {one_line(planned.study)} in {one_line(planned.storage)}",
             f"Next: {one_line(next_command)}",
@@ -133,24 +137,26 @@ def _points(difference: Difference) -> str:
     return f"{told} (95 % interval {100 * low:+.2f} to {100 * high:+.2f})"
 
 
-def _drawing(curve: tuple[Rung, ...], recommended: float) -> Table:
+def _drawing(curve: tuple[Rung, ...], recommended: float, width: int) -> Table:
     """Draw accuracy over that at the recommended temperature, a line for each temperature."""
     tried = [rung for rung in curve if rung.n_seeds] or list(curve)
     low = min(-0.005, *(rung.ci95[0] for rung in tried))
     high = max(0.005, *(rung.ci95[1] for rung in tried))
 
     def place(value: float) -> int:
-        return round((WIDTH - 1) * (min(max(value, low), high) - low) / (high - low))
+        return round((max(width, 1) - 1) * (min(max(value, low), high) - low) / (high - low))
 
     table = Table(box=None, padding=(0, 1), header_style="bold", show_edge=False)
     table.add_column("T", justify="right")
     table.add_column("students", justify="right")
-    table.add_column(f"over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp")
+    drawn = width >= LEAST_WIDTH
+    if drawn:
+        table.add_column(f"over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp", max_width=width)
     table.add_column("measured", justify="right")
     table.add_column("believed", justify="right")
     table.add_column("95 % interval", justify="right")
     for rung in curve:
-        cells = [" "] * WIDTH
+        cells = [" "] * max(width, 1)
         if rung.n_seeds and rung.temperature != recommended:
             start, end = place(rung.ci95[0]), place(rung.ci95[1])
             cells[start : end + 1] = "─" * (end + 1 - start)
@@ -161,7 +167,7 @@ def _drawing(curve: tuple[Rung, ...], recommended: float) -> Table:
         table.add_row(
             f"{rung.temperature:.3g}",
             str(rung.n_seeds),
-            Text("".join(cells), style="" if rung.n_seeds else "dim"),
+            *([Text("".join(cells), style="" if rung.n_seeds else "dim")] if drawn else []),
             "" if rung.measured is None or rung.temperature == recommended else f"{100 * rung.measured:+.2f}",
             "0" if rung.temperature == recommended else f"{100 * rung.mean:+.2f}",
             "recommended" if rung.temperature == recommended else span,

@@ -112,7 +112,7 @@ def ladder(recommended: float) -> tuple[float, ...]:
 
 
 def posterior(search: Search) -> Posterior:
-    """Return what is believed of the temperatures by now; an accuracy is a fraction, so no gain goes beyond 0 or 1."""
+    """Return what is believed of the temperatures by now; no gain leads an accuracy beyond 0 or 1."""
     believed = condition(search.prior, search.recommended, search.temperatures, search.cells, search.n_val)
     level = float(np.mean([a for (t, _), a in search.cells.items() if t == search.recommended] or [0.5]))
     bounded = np.clip(believed.curves.gain, -level, 1 - level)

@@ -70,7 +70,16 @@ def open_study(name: str, location: str, *, resume: bool, attributes: Mapping[st
             )
         if resume and not known:
             raise unknown
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if known:
+            study = optuna.load_study(study_name=name, storage=storage)
+        else:
+            study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if BEGUN not in study.user_attrs and study.get_trials(deepcopy=False):
+            raise InputError(
+                f"{public(location)} must hold the study {name} as `tempadvisor verify` begins it. It has "
+                "trials, but was not begun by tempadvisor verify. Name another --storage.",
+                code="no_study",
+            )
         for attribute, value in attributes.items():
             if attribute not in study.user_attrs:
                 study.set_user_attr(attribute, value)
@@ -124,6 +133,9 @@ def _storage(location: str, *, create: bool) -> Any:
     with _reaching(location):
         if not separator or scheme == "journal":
             path = Path(rest[1:] if separator else location)
+            first = Path(path.parts[0]) if len(path.parts) > 1 else path
+            if separator and not first.is_dir() and Path("/", first).is_dir():
+                raise ValueError(f"it begins at this folder; from the root it is journal:////{path}")
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
             _check_journal(path, create=create)

@@ -104,11 +104,13 @@ class Verification:
 
     `difference` is the accuracy of `rival` over the recommended temperature on the validation split: of the better
     one found, else of the most promising other one that was tried. `probability` is that of the verdict; where
-    undecided, that the recommended temperature is within 0.2 points of the best.
+    undecided, that the recommended temperature is within 0.2 points of the best. `n_val` is the size of the
+    validation split.
     """
 
     temperature: float
     verdict: Claim
+    n_val: int
     headline: str
     probability: float
     rival: float
@@ -147,6 +149,7 @@ def read_search(search: Search) -> tuple[dict[str, Any], tuple[Rung, ...]]:
         "verdict": found.claim,
         "headline": _headline(search, found.claim, found.temperature, found.mean, found.ci95, found.probability),
         "probability": found.probability,
+        "n_val": search.n_val,
         "rival": found.rival,
         "difference": Difference(mean=found.mean, ci95=found.ci95),
     }
@@ -174,8 +177,20 @@ def _headline(
         )
     near = f"{before} is within {100 * search.tolerance:g} pp of the best with probability {_percent(probability)}"
     if temperature == search.recommended:
-        return f"Undecided: keep {before}; {near}, and nothing tried looks better. More budget would tell."
+        return f"Undecided: keep {before}; {near}, and nothing tried looks better. {_wanting(search)}"
     return f"Undecided: {now} looks better than {before} ({gained}), not surely enough to claim it; {near}."
+
+
+def _wanting(search: Search) -> str:
+    """Say what would decide a search that is undecided."""
+    if 1 / search.n_val > search.tolerance:
+        return (
+            f"More validation samples would tell: one of {search.n_val:,} is {100 / search.n_val:.2g} pp, so no "
+            f"budget tells {100 * search.tolerance:g} pp apart."
+        )
+    if search.budget - len(search.cells) == 1:
+        return "More budget would tell; the one training left over makes no pair."
+    return "More budget would tell."
 
 
 def _percent(probability: float) -> str:
@@ -216,6 +231,8 @@ def _paired(
 ) -> Difference | None:
     """Return the difference on the seeds that both have, with Student's interval; None where they share none.
 
+    The interval holds nothing that accuracies cannot reach.
+
     Seeds that agree by chance are not taken to agree more than trainings do: a training's own noise has a variance of
     at least 0.08 p (1 - p) / n_test (`posterior.OWN`).
     """
@@ -228,7 +245,8 @@ def _paired(
         return Difference(mean=float(each.mean()), ci95=None)
     variance = max(float(each.var(ddof=1)), 2 * OWN * level * (1 - level) / n_test)
     half = _T95[min(len(each) - 2, len(_T95) - 1)] * math.sqrt(variance / len(each))
-    return Difference(mean=float(each.mean()), ci95=(float(each.mean()) - half, float(each.mean()) + half))
+    mean, beaten = float(each.mean()), float(both[:, 1].mean())
+    return Difference(mean=mean, ci95=(max(mean - half, -beaten), min(mean + half, 1 - beaten)))
 
 
 def cells_of(trials: Sequence[Trial], guess: float) -> dict[Cell, float]:

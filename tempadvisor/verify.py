@@ -20,7 +20,7 @@ from tempadvisor.errors import InputError
 from tempadvisor.evidence import profiles_path, write_profiles
 from tempadvisor.exhibits import Reservoir
 from tempadvisor.material import profiled
-from tempadvisor.plans import Prepared, prepared
+from tempadvisor.plans import REFERENCES, Prepared, prepared, reserved
 from tempadvisor.progress import Progress
 from tempadvisor.records import as_dict
 from tempadvisor.response import Response
@@ -43,7 +43,6 @@ from tempadvisor.verification import Cost, Training, Trial, Verification, cells_
 if TYPE_CHECKING:
     from optuna import Study
 
-REFERENCES = 2  # seeds of students without KD, and at T=4
 PATIENCE = 10  # times the longest training that another machine's is waited for
 LEAST_PATIENCE = 600.0  # seconds
 
@@ -155,11 +154,6 @@ def _check_same(study: Study, case: Case) -> None:
 # The work.
 
 
-def _reserved(budget: int) -> int:
-    """Return how many trainings of a budget are kept for references."""
-    return min(2 * REFERENCES, budget // 5)
-
-
 def _search(study: Study, ended: list[Trial], guess: float) -> Search:
     """Return the search as it stands after the trainings that ended."""
     said = study.user_attrs
@@ -169,7 +163,7 @@ def _search(study: Study, ended: list[Trial], guess: float) -> Search:
         recommended=said["recommended"],
         temperatures=temperatures,
         n_val=said["n_val"],
-        budget=said["budget"] - _reserved(said["budget"]),
+        budget=said["budget"] - reserved(said["budget"]),
         cells=cells_of(ended, guess),
     )
 

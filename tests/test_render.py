@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 import sys
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from tempadvisor import render
+from tempadvisor import render, render_verify
 from tempadvisor.advise import recommend
 from tempadvisor.records import (
     CurvePoint,
@@ -25,6 +27,7 @@ from tempadvisor.records import (
 )
 from tempadvisor.render import BARS, loss_formula
 from tempadvisor.teachers import demo_profile
+from tempadvisor.verification import Rung
 
 NEXT = "tempadvisor recommend --demo --kd-weight X"
 
@@ -343,3 +346,17 @@ class TestProfile:
         entropy = measured.curve_at(4, measured.entropy_nats)
         top = measured.curve_at(4, measured.top1_probability)
         assert f" 4 {entropy:.3f} nats {entropy / 2.302585:.0%} {top:.3f} " in text
+
+
+@pytest.mark.parametrize(("columns", "drawn"), [(100, True), (80, True), (70, False), (60, False)])
+def test_a_verified_temperature_is_one_whole_line_of_the_table_at_any_width(columns: int, drawn: bool) -> None:
+    rungs = tuple(
+        Rung(temperature=t, n_seeds=2, measured=0.1, prior=0.0, mean=0.1, ci95=(-0.3958, 0.463)) for t in (1.0, 4.0)
+    )
+    console = Console(width=columns - 6, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(render_verify._drawing(rungs, 4.0, min(31, columns - render_verify.BESIDE)))
+    told = capture.get()
+    assert "…" not in told
+    assert any(line.split()[0] == "1" and line.rstrip().endswith("-39.58 to +46.30") for line in told.split("\n")[1:])
+    assert ("─" in told) is drawn

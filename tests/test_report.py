@@ -118,6 +118,7 @@ def verified(advice: Recommendation, temperature: float = 8.0) -> Verification:
         verdict="better_found",
         headline="Better found: use T=8.",
         probability=0.97,
+        n_val=800,
         rival=8.0,
         difference=Difference(mean=0.022, ci95=(0.004, 0.04)),
         curve=tuple(

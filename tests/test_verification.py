@@ -1,5 +1,7 @@
 """What is read from a search and from test accuracies, by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,21 @@ def test_a_failed_student_guesses_and_one_without_kd_is_no_cell() -> None:
         Trial(temperature=None, seed=0, val_accuracy=0.9, seconds=1.0),
     ]
     assert cells_of(trials, 0.1) == {(4.0, 0): 0.1}
+
+
+def test_what_would_decide_an_undecided_search_is_named() -> None:
+    cells = {(4.0, 0): 0.70, (4.0, 1): 0.71}
+    for n_val, told in (
+        (48, "More validation samples would tell: one of 48 is 2.1 pp"),
+        (5000, "More budget would tell"),
+    ):
+        found = read_search(dataclasses.replace(search(cells), n_val=n_val, budget=10))[0]
+        assert found["verdict"] == "undecided"
+        assert told in found["headline"]
+
+
+def test_no_interval_holds_what_accuracies_cannot_reach() -> None:
+    test = read_test({(4.0, 0): 0.99, (4.0, 1): 0.91, (None, 0): 0.94, (None, 1): 0.98}, 4.0, 4.0, 100)
+    assert test.over_no_kd is not None
+    assert test.over_no_kd.ci95 is not None
+    assert test.over_no_kd.ci95[1] == pytest.approx(0.04), "1 less the 0.96 that it is over"

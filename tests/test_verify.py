@@ -453,7 +453,7 @@ class TestFailures:
         assert line.endswith(f"Verify and train with half of it: --batch-size 16 --lr {lr}.")
 
 
-class TestTornJournals:
+class TestJournals:
     def test_a_study_goes_on_from_wherever_a_power_cut_tore_its_journal(
         self, desk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -479,6 +479,18 @@ class TestTornJournals:
         path = desk / "a.journal"
         path.write_bytes(b'{"op_code":0,"worker_id":"a"'[:size])
         assert verify.verify(TASK, budget="2", storage=str(path)).cost.trainings == 2
+
+    def test_a_foreign_study_of_the_same_name_is_not_taken_over(self, desk: Path) -> None:
+        import optuna
+
+        name = verify.verify(TASK, budget="2", storage="own.journal").study
+        backend = optuna.storages.journal.JournalFileBackend("foreign.journal")
+        foreign = optuna.create_study(study_name=name, storage=optuna.storages.JournalStorage(backend))
+        foreign.enqueue_trial({"x": 1.0})
+        before = (desk / "foreign.journal").read_bytes()
+        with pytest.raises(InputError, match="was not begun by tempadvisor verify"):
+            verify.verify(TASK, storage="foreign.journal", resume=True)
+        assert (desk / "foreign.journal").read_bytes() == before
 
     def test_a_full_disk_is_named_with_how_to_go_on(
         self, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str], run: Run
