@@ -214,6 +214,9 @@ def export_file(output: Path, form: str | None = None, url: str | None = None) -
     form = form or output.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}. Got {form!r}.", code="bad_format")
+    ending = output.suffix.lower().removeprefix(".")
+    if ending in FORMATS and ending != form:
+        raise UsageError(f"--format must be what {output} ends in. Got {form}. Leave it out.", code="bad_format")
     runs, profiles = own_runs(url)
     if form == "parquet":
         _write_parquet(runs, output)

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import difflib
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ LOSS = {
     "t_squared": "a temperature holds with the factor T^2 or without",
 }
 LONGEST_NAME = 200
+NO_KD = ("0", "0.0", "nan", "none", "null", "no", "no kd")  # what others write for it
 TOLD_EVERY = 1_000  # rows
 ALIKE = 0.76  # names of columns that are hardly two things: test_acc, optimiser
 Row = tuple[int, dict[str, Any] | str]  # its number in the file; its values, or what is wrong with it as a whole
@@ -163,7 +165,12 @@ def _told(values: Mapping[str, Any], problems: list[tuple[str | None, str]]) -> 
     """Return the problems of a row column by column, where single values are wrong."""
     single: list[tuple[str | None, str]] = []
     for name, column in COLUMNS.items():
-        found = problem(column, typed(column.type, values.get(name)))
+        value = typed(column.type, values.get(name))
+        found = problem(column, value)
+        if found and name.endswith("accuracy") and isinstance(value, float) and 1 < value <= 100:
+            found = f"{name} must be a fraction from 0 to 1. Got percent, it seems: divide by 100."
+        if found and name == "temperature" and str(value).lower() in NO_KD:
+            found += " Leave it empty where a student was trained without KD."
         if found:
             single.append((name, found))
     missing = [(column, reason) for column, reason in problems if column is not None]
@@ -229,9 +236,8 @@ def _about_columns(
         if not near and "val_accuracy" in whole and theirs.lower().startswith("val") and "loss" not in theirs.lower():
             near = ["val_accuracy"]
         if near:
-            reason = (
-                f"{theirs!r} is no column of a run. Say --map {theirs}={near[0]}, or --map {theirs}= if it is not."
-            )
+            said = shlex.quote(theirs)
+            reason = f"{theirs!r} is no column of a run. Say --map {said}={near[0]}, or --map {said}= if it is not."
             about.append(Refusal(file, None, theirs, reason))
         else:
             ignored.append(theirs)
@@ -265,6 +271,8 @@ def _read(path: Path, reader: Any) -> Iterator[Row]:
             yield from reader(file)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "It is in another encoding than UTF-8"
         raise InputError(
             f"{path} must be a readable text file of runs. {reason}. Mend it.", code="unreadable"
         ) from None
@@ -273,6 +281,10 @@ def _read(path: Path, reader: Any) -> Iterator[Row]:
 def _csv_rows(file: Any) -> Iterator[Row]:
     lines = csv.reader(file, strict=True)
     header = next(lines, [])
+    other = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
+    if other:
+        yield 1, f"Columns must be separated by commas. Got {other!r} instead, it seems. Save it with commas."
+        return
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         yield 1, f"{', '.join(map(repr, twice))} must head one column. It heads several."

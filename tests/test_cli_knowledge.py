@@ -118,7 +118,7 @@ def test_refused_rows_are_lines_on_stderr_with_file_row_and_reason_and_exit_code
     assert [line.split(": ")[0] for line in done.out.splitlines()[:2]] == ["bad.csv", "sweep.csv"]
     assert done.out.startswith("bad.csv: nothing added\nsweep.csv: 3 runs")
     assert done.err.splitlines() == [
-        "bad.csv row 2: test_accuracy must be a number at least 0 and at most 1. Got 79.5.",
+        "bad.csv row 2: test_accuracy must be a fraction from 0 to 1. Got percent, it seems: divide by 100.",
         "bad.csv row 4: temperature must be a number above 0. Got 'hot'.",
         "tempadvisor: bad.csv must hold only rows that can be taken. Reasons against: 2, so nothing of it was added. "
         "Mend it and add it again.",
@@ -145,7 +145,7 @@ def test_refused_rows_are_objects_in_json(desk: Path, run: Run) -> None:
             "file": "bad.csv",
             "row": 2,
             "column": "test_accuracy",
-            "reason": "test_accuracy must be a number at least 0 and at most 1. Got 79.5.",
+            "reason": "test_accuracy must be a fraction from 0 to 1. Got percent, it seems: divide by 100.",
         }
     ]
     assert (done.code, json.loads(done.err)["code"]) == (2, "refused_rows")
@@ -398,3 +398,20 @@ def test_remove_tells_of_the_model_that_learned_from_what_is_gone(run: Run, answ
     model_path().parent.mkdir(parents=True, exist_ok=True)
     model_path().write_bytes(b"any")
     assert "Next: tempadvisor knowledge fit, or knowledge restore" in run("remove", listed["id"]).out
+
+
+def test_what_is_wrong_with_a_whole_file_is_said_once(run: Run, desk: Path) -> None:
+    (desk / "semicolons.csv").write_text(SWEEP.replace(",", ";"))
+    assert "Columns must be separated by commas. Got ';' instead" in run("add", "semicolons.csv", *MAP, *SET).err
+    (desk / "utf16.csv").write_text(SWEEP, encoding="utf-16")
+    assert "It is in another encoding than UTF-8" in run("add", "utf16.csv", *MAP, *SET).err
+    (desk / "percent.csv").write_text(SWEEP.replace("0.8", "80."))
+    said = run("add", "percent.csv", *MAP, *SET).err
+    assert said.count("divide by 100") == 2, "once a column"
+    (desk / "zero.csv").write_text(SWEEP.replace("0,,", "0,0,"))
+    assert "Leave it empty where a student was trained without KD" in run("add", "zero.csv", *MAP, *SET).err
+
+
+def test_export_writes_no_format_under_the_name_of_another(run: Run) -> None:
+    run("add", "sweep.csv", *MAP, *SET)
+    assert "--format must be what out.csv ends in" in run("export", "-o", "out.csv", "--format", "jsonl").err
