@@ -20,6 +20,7 @@ from tempadvisor.lossforms import FORMS
 from tempadvisor.lossreading import (
     ZOOM,
     contract_notes,
+    hard_problems,
     has_t_squared,
     power,
     reading_problems,
@@ -27,6 +28,7 @@ from tempadvisor.lossreading import (
     rounded,
     temperature_problems,
     value_notes,
+    value_problems,
     weight_problems,
 )
 from tempadvisor.records import LossContract, Notice
@@ -109,6 +111,8 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
     second = _told_another(loss, found, dtype)
     if second is not None and second.form.wrong and second.error <= tolerance:  # T=1 hides it
         return _finding(loss, problems=[Notice(second.form.code, second.form.wrong)], error=second.error)
+    if second is not None and second.form is found.form and second.error <= tolerance:
+        problems += hard_problems(found, second)
     exponent = power(found, second, tolerance)
     problems += temperature_problems(loss.temperature, found.temperature, exponent)
     t_squared, told = has_t_squared(soft.value, hard.value, found.temperature, exponent)
@@ -121,6 +125,7 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
         standardized=found.form.code != "kl",
     )
     problems += weight_problems(contract, kd_weight, hard_weight)
+    problems += value_problems(probes)
     weighing, notes_on_weights = _weighing(loss, found, dtype)
     problems += weighing
     notes += notes_on_weights

@@ -160,6 +160,23 @@ def contract_notes(contract: LossContract, found: Fit) -> Iterator[Notice]:
         yield Notice("no_hard_term", "There is no hard term: it is the KD term alone.")
 
 
+def hard_problems(found: Fit, told_another: Fit) -> Iterator[Notice]:
+    """Say so where the hard term's weight follows the temperature that a loss is told."""
+    before, after = (fit.hard[0] + fit.smooth[0] for fit in (found, told_another))
+    if not math.isclose(before, after, rel_tol=1e-3, abs_tol=1e-6 * max(map(abs, found.soft))):
+        exponent = math.log(abs(after / before)) / math.log(told_another.temperature / found.temperature)
+        yield Notice(
+            "hard_term_scaled",
+            f"The hard term is multiplied by T^{exponent:.3g}: T^2 belongs to the KD term alone.",
+        )
+
+
+def value_problems(probes: Sequence[Probe]) -> Iterator[Notice]:
+    """Say so where the value is no number, though its gradient is one: what watches it takes it for diverged."""
+    if not all(math.isfinite(probe.value) for probe in probes):
+        yield Notice("value_not_finite", "The value of the loss is NaN or infinite; its gradient is not.")
+
+
 def value_notes(found: Fit, probes: Sequence[Probe], tolerance: float) -> Iterator[Notice]:
     """Compare values, which train nothing but are what one sees in a log."""
     left, entropies, size = [], [], 1.0
@@ -171,7 +188,7 @@ def value_notes(found: Fit, probes: Sequence[Probe], tolerance: float) -> Iterat
         left.append(probe.value - float(value))
         entropies.append(c * float(teacher_entropy(z_t, found.temperature)))
         size = max(size, abs(float(value)))
-    if max(map(abs, left)) <= 100 * tolerance * size:
+    if not all(map(math.isfinite, left)) or max(map(abs, left)) <= 100 * tolerance * size:
         return
     if max(abs(x - e) for x, e in zip(left, entropies, strict=True)) <= 100 * tolerance * size:
         yield Notice(

@@ -218,6 +218,14 @@ def unknown_loss(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(s, y) + (s * t).mean()
 
 
+def hard_term_scaled(s: Tensor, t: Tensor, y: Tensor, temperature: float) -> Tensor:
+    return temperature**2 * (0.9 * _kl(s / temperature, t / temperature) + 0.1 * cross_entropy(s, y))
+
+
+def value_not_finite(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return usual(s, t, y) + float("inf")
+
+
 # No losses.
 
 

@@ -91,6 +91,8 @@ MISTAKES = {
     "temperature_unused": "temperature_unused",
     "hard_term_softened": "hard_term_softened",
     "unknown_loss": "unknown_loss",
+    "hard_term_scaled": "hard_term_scaled",
+    "value_not_finite": "value_not_finite",
 }
 
 
