@@ -116,7 +116,7 @@ def in_words(advice: Recommendation, unit: float) -> Iterable[str]:
     """Yield sentences that say what the drawings show; `unit` as in `charts.softness`."""
     low, high = advice.interval
     *first, last = (
-        f"{-100 * min(mean, -0.0):.1f} ± {100 * std:.1f} points at T = {t:g}"
+        f"{100 * max(-mean, 0.0):.1f} ± {100 * std:.1f} points at T = {t:g}"
         for t in (1.0, 4.0, advice.curve[-1].temperature)
         for mean, std in [charts.at(advice.curve, t)]
     )
