@@ -265,6 +265,17 @@ def trials_of(study: Study) -> tuple[list[Trial], frozenset[Training], bool]:
     return ended, frozenset(map(_training, under_way)), waiting
 
 
+def given_up(study: Study) -> list[Training]:
+    """Return the trainings whose workers died, and that nobody has begun again, in the order of their trials."""
+    known = {_training(one) for one in _live(study)}
+    failed = [
+        one
+        for one in study.get_trials(deepcopy=False)
+        if one.state.name == "FAIL" and "training" in one.user_attrs and "error" not in one.user_attrs
+    ]
+    return [training for training in dict.fromkeys(map(_training, failed)) if training not in known]
+
+
 def enqueue(study: Study, training: Training) -> None:
     """Let a training wait to be taken by whoever comes first."""
     temperature, seed = training

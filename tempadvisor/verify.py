@@ -30,6 +30,7 @@ from tempadvisor.students import accuracy, forget, student, threads, workers
 from tempadvisor.study import (
     DivergedError,
     enqueue,
+    given_up,
     load_study,
     open_study,
     public,
@@ -168,11 +169,18 @@ def _search(study: Study, ended: list[Trial], guess: float) -> Search:
     )
 
 
-def _next(search: Search, ended: list[Trial], pending: frozenset[Training], budget: int) -> Training | None:
-    """Return the next training: the search's, and once that is over the references', as far as the budget goes."""
+def _next(
+    search: Search, ended: list[Trial], pending: frozenset[Training], budget: int, lost: list[Training]
+) -> Training | None:
+    """Return the next training: the search's, and once that is over the references', as far as the budget goes.
+
+    As long as the search goes on, what dead workers had begun (`lost`) goes before what would be proposed.
+    """
     searched = [(t, seed) for t, seed in pending if t is not None]
     cell = propose(search, searched)
-    if cell is not None or searched:
+    if cell is not None:
+        return next((one for one in lost if one[0] is not None), cell)
+    if searched:
         return cell
     if len(ended) + len(pending) >= budget:
         return None
@@ -194,7 +202,7 @@ def _work(study: Study, case: Case, report: Progress | None) -> int:
             search, budget = _search(study, ended, guess), study.user_attrs["budget"]
             if report is not None:
                 report(len(ended), budget, _said(search))
-            training = _next(search, ended, pending, budget)
+            training = _next(search, ended, pending, budget, given_up(study))
             if training is None and (
                 not pending or time.monotonic() - since > max(PATIENCE * longest, LEAST_PATIENCE)
             ):

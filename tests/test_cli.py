@@ -169,6 +169,7 @@ class TestRecommend:
         for word in words[2:]:
             assert word in following
         assert len(following) in (len(words) + 1, len(words) + 2)
+        assert "|" not in " ".join(following), "a shell would take it for a pipe"
         assert run(*following).code in (None, 0), "it runs as it stands"
 
     def test_every_next_command_runs_as_it_stands(self, run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tempadvisor.response import Response
 from tempadvisor.search import Search, verdict
 from tempadvisor.verification import Trial, cells_of, read_search, read_test
+from tempadvisor.verify import _next
 
 GRID = (1.0, 4.0, 16.0)
 
@@ -111,3 +112,13 @@ def test_no_interval_holds_what_accuracies_cannot_reach() -> None:
     assert test.over_no_kd is not None
     assert test.over_no_kd.ci95 is not None
     assert test.over_no_kd.ci95[1] == pytest.approx(0.04), "1 less the 0.96 that it is over"
+
+
+def test_what_a_dead_worker_had_begun_goes_next_as_long_as_the_search_goes_on() -> None:
+    going_on = search({(4.0, 0): 0.70})
+    proposed = _next(going_on, [], frozenset(), 12, [])
+    assert proposed is not None
+    assert proposed != (16.0, 5)
+    assert _next(going_on, [], frozenset(), 12, [(None, 0), (16.0, 5)]) == (16.0, 5)
+    over = dataclasses.replace(going_on, budget=1)
+    assert _next(over, [], frozenset(), 1, [(16.0, 5)]) != (16.0, 5)
