@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
 
-SCHEMA = 3
+SCHEMA = 4
 N_CURVES = 128
 N_DRAWN = 16  # setups that stand for all where something is unknown
 _GOLDEN = 0.6180339887498949
@@ -139,15 +139,22 @@ def curves_process(model: Arrays, rows: Array) -> Array:
     square = ((((rows - model["center"]) / model["spread"])[:, None] - model["x"][None]) ** 2).mean(2)
     shape = np.exp(-square / (2 * model["length"] ** 2))
     which = (np.arange(N_CURVES) * len(rows)) // N_CURVES
-    scores = []
-    points = normals(N_CURVES, 4)[_shuffled(N_CURVES)]
-    for i, height in enumerate(model["height"]):
-        kernel = height * shape
-        variance = height + model["noise"][i] - ((kernel @ model["inverse"][i]) * kernel).sum(1)
-        mean = kernel @ model["alpha"][i]
-        scores.append(model["unit"][i] * (mean[which] + np.sqrt(np.maximum(variance, 0))[which] * points[:, i]))
-    answer: Array = model["mean"] + np.stack(scores, 1) @ model["basis"]
+    kernel = (1 - model["noise"]) * shape
+    spread = np.sqrt(np.maximum(1 - ((kernel @ model["inverse"]) * kernel).sum(1), 0))
+    points = normals(N_CURVES, 4)[_shuffled(N_CURVES)][:, : len(model["basis"])]
+    scores = (kernel @ model["alpha"])[which] + spread[which, None] * points
+    answer: Array = model["mean"] + model["unit"] * scores @ model["basis"]
     return answer
+
+
+def curves_average(model: Arrays, rows: Array) -> Array:
+    """Answer with the mixture of a forest and a process in equal parts."""
+    parts = [
+        ask({name.removeprefix(start): values for name, values in model.items() if name.startswith(start)}, rows)
+        for start, ask in (("forest_", curves_forest), ("process_", curves_process))
+    ]
+    both = np.concatenate(parts)
+    return draw(both, np.ones(len(both)))
 
 
 def _shuffled(n: int) -> NDArray[np.intp]:
@@ -160,6 +167,7 @@ ANSWERS: Mapping[str, Callable[[Arrays, Array], Array]] = {
     "forest": curves_forest,
     "ridge": curves_ridge,
     "process": curves_process,
+    "average": curves_average,
 }
 
 
