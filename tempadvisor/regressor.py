@@ -176,8 +176,9 @@ def fit_process(learned: Lessons, length: float) -> Arrays:
     ]
     process = max(tried, key=lambda one: one.log_marginal_likelihood_value_)
     lower = np.linalg.inv(process.L_)
+    inverse = (lower.T @ lower).astype(np.float16)  # of spreads only, which change by 1e-4 at most
     return {"x": x, "center": center, "spread": spread, "mean": mean, "basis": basis, "unit": unit,
-            "alpha": process.alpha_, "inverse": (lower.T @ lower).astype(np.float16),  # spreads change by 1e-4 at most
+            "alpha": process.alpha_, "inverse": inverse,
             "noise": np.array(process.kernel_.k2.noise_level), "length": np.array(length)}  # fmt: skip
 
 

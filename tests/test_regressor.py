@@ -14,7 +14,7 @@ from tempadvisor.curves import LOG_T, TEMPERATURES, Curve, floor, oracle, regret
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.evaluation import bootstrap, calibrate, cases_of, choose, evaluate
 from tempadvisor.features import COLD, VECTOR, vector
-from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, save, weigh
+from tempadvisor.learned import ANSWERS, Learned, draw, fade, fill, load, medians, save, weigh
 from tempadvisor.profiling import profile
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.regressor import CANDIDATES, FITS, lessons, row_of
@@ -112,10 +112,26 @@ def test_steps_are_epochs_times_whole_batches():
     )
 
 
+def test_a_feature_s_median_is_of_the_setups_that_know_it_and_0_where_none_does():
+    features = np.array([[3.0, np.nan, np.nan], [1.0, 5.0, np.nan], [2.0, 7.0, np.nan]])
+    np.testing.assert_array_equal(medians(features), [2.0, 6.0, 0.0])
+
+
 def test_what_is_unknown_is_drawn_from_every_setup_and_what_is_known_stays():
     drawn = fill(np.array([1.0, np.nan]), np.array([[5.0, 7.0], [6.0, 8.0]]))
     np.testing.assert_array_equal(drawn, [[1.0, 7.0], [1.0, 8.0]])
     np.testing.assert_array_equal(fill(np.array([1.0, 2.0]), np.zeros((3, 2))), [[1.0, 2.0]])
+
+
+def test_the_average_is_half_of_a_forest_and_half_of_a_process(corpus: list[Curve]):
+    learned = lessons(corpus)
+    row = row_of(made("z", 1, 1))
+    alone = [
+        ANSWERS[kind](FITS[kind](learned, setting), row[None]).mean(0)
+        for kind, setting in (("forest", 3), ("process", 0.5))
+    ]
+    both = ANSWERS["average"](FITS["average"](learned, 0.5), row[None]).mean(0)
+    np.testing.assert_allclose(both, np.mean(alone, axis=0), atol=1e-12)
 
 
 def test_drawn_curves_stand_for_their_mixture():
