@@ -368,6 +368,17 @@ def test_a_profile_that_cannot_be_of_the_rows_teacher_is_refused(run: Run, desk:
     assert "--profile must have n_classes as the rows have. Got 10 against 7." in done.err
 
 
+def test_logits_given_as_a_profile_are_refused_with_the_command_that_makes_one(run: Run, desk: Path) -> None:
+    (desk / "my logits.npz").write_bytes(b"\xff\xfe not looked into")
+    done = run("add", "sweep.csv", *MAP, *SET, "--profile", "my logits.npz")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "tempadvisor: my logits.npz must be a profile. Got a file of logits, by its name. "
+        "Make one: tempadvisor profile 'my logits.npz' -o profile.json\n"
+    )
+    assert run("list").out.startswith("No runs of your own yet.")
+
+
 def test_add_says_what_its_curves_lack_to_be_learned_from_and_what_to_do(run: Run, answer: Any, desk: Path) -> None:
     save_profile(demo_profile(), desk / "profile.json")
     done = run("add", "sweep.csv", *MAP, *SET)
