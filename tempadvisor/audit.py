@@ -368,10 +368,12 @@ def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> I
         rest = f", then add the file again for the other {len(rows) - len(both)}" if len(both) < len(rows) else ""
         next_step = f"Run tempadvisor knowledge remove {id}{rest}."
         if len(both) > other:
-            text = f"{len(both) - other} of its {len(rows)} rows are those of the shipped corpus and count once. "
+            text = (
+                f"Rows that the shipped corpus has too, and that count once: {len(both) - other} of its {len(rows)}. "
+            )
             yield Finding("duplicate", "shipped_too", (id,), None, None, text + next_step)
         if other:
-            text = f"{other} of its {len(rows)} rows say otherwise than those of the shipped corpus, which count. "
+            text = f"Rows that say otherwise than the shipped corpus, which counts: {other} of its {len(rows)}. "
             yield Finding("contradiction", "shipped_otherwise", (id,), None, None, text + next_step)
 
 

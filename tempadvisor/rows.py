@@ -192,7 +192,7 @@ def lacking(run: Run, *, profiled: bool) -> tuple[str, ...]:
     """
     contract = run.setup.loss_contract()
     needs = {
-        "a profile of its teacher": profiled,
+        "a profile of the teacher": profiled,
         "n_val, the size of the validation split": run.n_val is not None,
         "a loss of plain logits and reduction batchmean": not contract.standardized
         and contract.reduction == "batchmean",

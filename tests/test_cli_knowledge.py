@@ -382,9 +382,13 @@ def test_logits_given_as_a_profile_are_refused_with_the_command_that_makes_one(r
 def test_add_says_what_its_curves_lack_to_be_learned_from_and_what_to_do(run: Run, answer: Any, desk: Path) -> None:
     save_profile(demo_profile(), desk / "profile.json")
     done = run("add", "sweep.csv", *MAP, *SET)
-    assert "1 curve lack a profile of its teacher: " in done.out
+    assert "1 curve lacks a profile of the teacher: " in done.out
     assert "add the file again with --profile FILE" in done.out
-    assert "1 curve lack n_val, the size of the validation split: " in done.out
+    assert "1 curve lacks n_val, the size of the validation split: " in done.out
+    (desk / "two.csv").write_text(
+        SWEEP.replace("seed,", "curve,seed,").replace("\n0,", "\nc,0,") + "d,0,4,0.8,0.8,a\n"
+    )
+    assert "2 curves lack a profile of the teacher: " in run("add", "two.csv", *MAP, *SET).out
     assert "add it with --set n_val=N" in done.out
     assert answer("add", "sweep.csv", *MAP, *SET, "--profile", "profile.json")["files"][0]["lacking"] == {
         "n_val, the size of the validation split": 1

@@ -710,11 +710,11 @@ class TestCheck:
         assert found.keys() == {(held["0.csv"],), (held["1.csv"],)}
         assert len(findings()) == 2
         assert found[held["0.csv"],].text == (
-            "4 of its 16 rows are those of the shipped corpus and count once. "
+            "Rows that the shipped corpus has too, and that count once: 4 of its 16. "
             f"Run tempadvisor knowledge remove {held['0.csv']}, then add the file again for the other 12."
         )
         assert found[held["1.csv"],].text.endswith(
-            "8 of its 8 rows are those of the shipped corpus and count once. "
+            "Rows that the shipped corpus has too, and that count once: 8 of its 8. "
             f"Run tempadvisor knowledge remove {held['1.csv']}."
         )
 
@@ -722,7 +722,9 @@ class TestCheck:
         self.kinds(some(4))
         write_runs(no_corpus / "mine.csv", [*some(1, [4.0, 8.0]), *some(1, [1.0], test_accuracy=0.5)])
         assert [one.kind for one in findings()] == ["duplicate", "contradiction"]
-        assert findings()[1].text.startswith("1 of its 16 rows say otherwise than those of the shipped corpus")
+        assert findings()[1].text.startswith(
+            "Rows that say otherwise than the shipped corpus, which counts: 1 of its 16."
+        )
 
     def test_other_seeds_of_a_shipped_curve_are_compared_with_it(self, no_corpus: Path) -> None:
         self.kinds(some(4, [4.0], first_seed=4))
