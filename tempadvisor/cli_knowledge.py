@@ -108,7 +108,7 @@ def list_imports(url: Url = None, as_json: AsJson = False) -> None:
 def stats(url: Url = None, as_json: AsJson = False) -> None:
     """Show what the shipped corpus and your own runs cover, and the gaps."""
     from tempadvisor import render_knowledge as render
-    from tempadvisor.audit import coverage
+    from tempadvisor.coverage import coverage
 
     found = coverage(url)
     show(found, as_json, lambda: render.coverage(found))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tempadvisor.audit import Cell, Coverage, Finding
+from tempadvisor.audit import Finding
+from tempadvisor.coverage import Cell, Coverage
 from tempadvisor.errors import one_line
 from tempadvisor.fitting import Outcome
 from tempadvisor.holdings import Exported

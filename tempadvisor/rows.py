@@ -73,6 +73,14 @@ def shared(run: Run) -> tuple[Any, ...]:
     return tuple(getattr(run if own else run.setup, name) for name, own in SHARED)
 
 
+def by_curve(runs: Iterable[Run]) -> dict[Name, list[Run]]:
+    """Return runs by suite and curve."""
+    curves: dict[Name, list[Run]] = defaultdict(list)
+    for run in runs:
+        curves[run.suite, run.curve].append(run)
+    return dict(curves)
+
+
 def curve_name(run: Run) -> str:
     """Return a name for the curve that a run is of, made of everything that its seeds and temperatures share."""
     known = [(name, value) for (name, _), value in zip(SHARED, shared(run), strict=True) if value is not None]

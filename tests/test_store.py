@@ -15,7 +15,8 @@ import optuna
 import pytest
 
 from tempadvisor import holdings
-from tempadvisor.audit import coverage, findings
+from tempadvisor.audit import findings
+from tempadvisor.coverage import coverage
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
