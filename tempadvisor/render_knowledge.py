@@ -35,6 +35,7 @@ def added(files: Iterable[Added]) -> str:
         new = one.imported
         brought = f"{_many(new.rows, 'run')} of {_many(new.curves, 'temperature curve')}" if new else "no new runs"
         lines.append(f"{file}: {brought} added{known}{profiles}{f', import {new.id}' if new else ''}")
+        lines += [f"  {_many(n, 'trial')} left out: {reason}" for reason, n in one.skipped.items()]
         if one.ignored:
             more = f" and {len(one.ignored) - NAMED} more" if len(one.ignored) > NAMED else ""
             names = one_line(", ".join(one.ignored[:NAMED]))

@@ -24,6 +24,7 @@ from tempadvisor.holdings import add, export_file, export_text, own_runs, shippe
 from tempadvisor.imports import read_file
 from tempadvisor.location import place_of
 from tempadvisor.records import TrainingSetup
+from tempadvisor.render_knowledge import added as rendered
 from tempadvisor.runs import Run, read_runs, write_runs
 from tempadvisor.store import imports, remove, stored
 from tempadvisor.teachers import demo_profile
@@ -472,6 +473,25 @@ class TestOptuna:
         add([storage], {}, FIXED)
         assert [(run.val_accuracy, run.test_accuracy) for run in own_runs()[0]] == [(0.6, None)]
 
+    def test_a_trial_that_did_not_finish_and_notes_an_accuracy_is_left_out_and_counted(
+        self, storage: str, study: optuna.Study
+    ) -> None:
+        state = optuna.trial.TrialState
+        study.add_trial(finished(1.0))
+        for temperature, ended in ((2.0, state.PRUNED), (4.0, state.PRUNED), (8.0, state.FAIL)):
+            study.add_trial(finished(temperature, ended, acc=0.4))
+        study.add_trial(finished(16.0, state.PRUNED))
+        (added,) = add([storage], {"acc": "test_accuracy", "test_accuracy": ""}, FIXED)
+        assert added.refused == ()
+        assert dict(added.skipped) == {
+            "the accuracy of a pruned trial is its last report, not a result": 2,
+            "the accuracy of a failed trial is no result": 1,
+        }
+        assert "  2 trials left out: the accuracy of a pruned trial is its last report, not a result\n" in rendered(
+            [added]
+        )
+        assert [(run.temperature, run.status) for run in own_runs()[0]] == [(1.0, "FINISHED"), (16.0, "PRUNED")]
+
     def test_one_of_several_studies_is_named(self, storage: str, study: optuna.Study) -> None:
         study.add_trial(finished(1.0))
         optuna.create_study(study_name="other", storage=opened(storage), direction="minimize")
@@ -501,14 +521,16 @@ def opened(url: str) -> Any:
     return JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
 
 
-def finished(temperature: float, state: Any = optuna.trial.TrialState.COMPLETE, *, test: bool = True) -> Any:
+def finished(
+    temperature: float, state: Any = optuna.trial.TrialState.COMPLETE, *, test: bool = True, **noted: float
+) -> Any:
     complete = state == optuna.trial.TrialState.COMPLETE
     return optuna.trial.create_trial(
         state=state,
         value=0.6 if complete else None,
         params={"temperature": temperature},
         distributions={"temperature": optuna.distributions.FloatDistribution(1, 16)},
-        user_attrs={"seed": 3, **({"test_accuracy": 0.5} if test and complete else {})},
+        user_attrs={"seed": 3, **({"test_accuracy": 0.5} if test and complete else {}), **noted},
     )
 
 
