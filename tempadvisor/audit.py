@@ -15,7 +15,19 @@ from typing import Any
 
 from tempadvisor.holdings import Copy, copied, shipped_cells
 from tempadvisor.location import place_of
-from tempadvisor.rows import SHARED, Maker, Name, Result, by_curve, measured, results, shared
+from tempadvisor.rows import (
+    SHARED,
+    Maker,
+    Name,
+    Result,
+    Seed,
+    by_curve,
+    measured,
+    results,
+    results_in,
+    seeds_again,
+    shared,
+)
 from tempadvisor.runs import Key, Run
 
 KINDS = ("schema", "duplicate", "implausible", "contradiction")
@@ -23,6 +35,7 @@ DENT, LEVEL = 0.1, 0.03  # a point that far from two neighbors that agree that w
 FAR_APART = 0.25
 CHANCE = 0.9
 FEW = 3
+HUNDREDTH, NEAR = 0.0105, 0.03
 CLEAR_ERRORS, CLEAR = 4.0, 0.02
 
 
@@ -65,9 +78,15 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
         if shared(make(rows[0])) in wanted:
             below[key] = [make(row) for row in rows]
     found += _shipped_too(held.runs, twins)
+    again = seeds_again(
+        {key: results_in(rows) for key, rows in shipped.items()}, {k: results(r) for k, r in own.items()}
+    )
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
-        found += [Finding(kind, code, ids, *key, text) for kind, code, text in (*_mixed(runs), *_implausible(runs))]
+        told = [*_mixed(runs), *_implausible(runs), *_divided(runs, _beside(runs, own.values(), shipped.values()))]
+        if all(code != "seed_unused" for _, code, _ in told):
+            told += _again(key, again.get(key, {}))
+        found += [Finding(kind, code, ids, *key, text) for kind, code, text in told]
     copies = copied(shipped, own)
     for key, copy in copies.items():
         ids = tuple(sorted({origin[run.key] for run in own[key]}))
@@ -171,6 +190,80 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
         if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > max(DENT, errors):
             ends = f"{means[low]:.3f} at T={low:g} and {means[high]:.3f} at T={high:g}"
             yield "implausible", "dent", f"T={mid:g} gives {means[mid]:.3f} between {ends}."
+
+
+def _accuracies(run: Run) -> dict[str, float]:
+    """Return the accuracies of a run by column; none where it did not finish."""
+    values = {name: getattr(run, name) for name in ("val_accuracy", "test_accuracy")}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_tiny(run: Run) -> bool:
+    return min(_accuracies(run).values(), default=1.0) <= HUNDREDTH
+
+
+def _beside(
+    runs: Sequence[Run], own: Iterable[Sequence[Run]], shipped: Iterable[Sequence[Mapping[str, str]]]
+) -> list[Run]:
+    """Return the runs with KD of the same teacher and data, if any of `runs` looks as if divided by 100."""
+    if not any(map(_is_tiny, runs)):
+        return []
+    make, of = Maker(), (runs[0].dataset, runs[0].teacher)
+    mine = [run for some in own if (some[0].dataset, some[0].teacher) == of for run in some]
+    others = [make(row) for rows in shipped if (rows[0]["dataset"], rows[0]["teacher"]) == of for row in rows]
+    return [*mine, *others]
+
+
+def _divided(runs: Sequence[Run], beside: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
+    """Say which runs have a hundredth of the accuracy that others of the same teacher and data have.
+
+    They are compared with the same temperature of their curve, where what guesses is left out; else, if they are
+    worse than half of guessing, with all of `beside`; and with themselves, if one accuracy is whole.
+    """
+    guess = 1 / runs[0].n_classes if runs[0].n_classes else 0.0
+    whole = [run for run in beside if run.status == "FINISHED" and not _is_tiny(run)]
+    hits = []
+    for run in filter(_is_tiny, runs):
+        mine = _accuracies(run)
+        same = [one for one in whole if one.key[:2] == run.key[:2] and one.key[3] == run.key[3]]
+        if same:
+            strange = all(not guess / 2 <= value <= 2 * guess for value in mine.values())
+        else:
+            strange = all(value < guess / 2 for value in mine.values())
+        if max(mine.values()) > HUNDREDTH:
+            small, large = sorted(mine.values())
+            found = abs(100 * small - large) <= NEAR
+        else:
+            found = strange and all(_is_among(100 * value, same or whole, name) for name, value in mine.items())
+        hits += [run] * found
+    if hits:
+        first = hits[0]
+        what = f"T={first.temperature:g}" if first.temperature else "no KD"
+        small = min(_accuracies(first).values())
+        yield (
+            "implausible",
+            "divided",
+            f"A hundredth of what others of its teacher have: {small:.3g} with {what}, seed {first.seed}. Runs that "
+            f"look so: {len(hits)} of {len(runs)}. Divided by 100 once too often?",
+        )
+
+
+def _is_among(value: float, runs: Sequence[Run], name: str) -> bool:
+    """Return whether a value is among those of runs, as far as they have any."""
+    values = [found[name] for run in runs if name in (found := _accuracies(run))]
+    return bool(runs) and (not values or min(values) - NEAR <= value <= max(values) + NEAR)
+
+
+def _again(key: Name, seeds: Mapping[int, Seed]) -> Iterator[tuple[str, str, str]]:
+    """Say which seeds have the results of another."""
+    others: dict[Name, list[str]] = defaultdict(list)
+    for seed, (other, of) in seeds.items():
+        others[other].append(f"{seed} those of {of}")
+    for other, pairs in others.items():
+        where = "" if other == key else f" of curve {other[1]} of suite {other[0]}"
+        more = f" and {len(pairs) - FEW} more" if len(pairs) > FEW else ""
+        text = f"Seeds{where} have their accuracies again under other seeds: {', '.join(pairs[:FEW])}{more}."
+        yield "duplicate", "seed_again", text
 
 
 def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> Iterator[Finding]:

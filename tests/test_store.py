@@ -25,6 +25,7 @@ from tempadvisor.imports import read_file
 from tempadvisor.location import place_of
 from tempadvisor.records import TrainingSetup
 from tempadvisor.render_knowledge import added as rendered
+from tempadvisor.resources import knowledge_path
 from tempadvisor.runs import Run, read_runs, write_runs
 from tempadvisor.store import imports, remove, stored
 from tempadvisor.teachers import demo_profile
@@ -700,6 +701,84 @@ class TestCheck:
         assert found.text == (
             "All its 6 runs with KD have the accuracies of curve c of suite mine, which differs in lr, epochs."
         )
+
+    def hundredth(self, run: Run, *names: str) -> Run:
+        return dataclasses.replace(run, **{name: getattr(run, name) / 100 for name in names})
+
+    def test_a_run_divided_by_100_is_known_by_the_other_seeds(self) -> None:
+        runs = some()
+        runs[6] = self.hundredth(runs[6], "val_accuracy", "test_accuracy")
+        assert self.kinds(runs) == ["implausible"]
+        assert (findings()[0].code, findings()[0].text) == (
+            "divided",
+            "A hundredth of what others of its teacher have: 0.00705 with T=4, seed 1. Runs that look so: 1 of 8. "
+            "Divided by 100 once too often?",
+        )
+
+    def test_one_accuracy_divided_by_100_is_known_by_the_other_one(self) -> None:
+        runs = some()
+        runs[6] = self.hundredth(runs[6], "test_accuracy")
+        assert self.kinds(runs) == ["implausible"]
+        assert "0.00705 with T=4, seed 1" in findings()[0].text
+
+    @pytest.mark.parametrize("shipped", [False, True])
+    def test_a_curve_divided_by_100_is_known_by_others_of_its_teacher(self, no_corpus: Path, shipped: bool) -> None:
+        longer = dataclasses.replace(RUN.setup, epochs=9)
+        small = [self.hundredth(run, "val_accuracy", "test_accuracy") for run in some(curve="d", setup=longer)]
+        if shipped:
+            write_runs(no_corpus / "mine.csv", some())
+            assert self.kinds(small) == ["implausible"] * 2
+        else:
+            assert self.kinds(some(), small) == ["implausible"] * 2
+        assert [(one.curve, one.code) for one in findings()] == [("d", "divided"), ("d", "worse_than_guessing")]
+        assert "Runs that look so: 8 of 8." in findings()[0].text
+
+    def test_a_student_that_learned_nothing_was_not_divided_by_100(self) -> None:
+        runs = some(n_classes=100, val_accuracy=0.98, test_accuracy=0.99)
+        for i in (3, 7):
+            runs[i] = dataclasses.replace(runs[i], test_accuracy=0.98)
+        runs[6] = dataclasses.replace(runs[6], val_accuracy=0.0098, test_accuracy=0.01)
+        self.kinds(runs)
+        assert "divided" not in [one.code for one in findings()]
+
+    def test_accuracies_under_new_seeds_are_named(self) -> None:
+        again = [dataclasses.replace(run, seed=(run.seed or 0) + 4) for run in some(2)]
+        assert self.kinds(some(3), again) == ["duplicate"]
+        (found,) = findings()
+        assert (found.code, found.curve) == ("seed_again", "c")
+        assert found.text == "Seeds have their accuracies again under other seeds: 4 those of 0, 5 those of 1."
+
+    def test_accuracies_of_another_curve_under_new_seeds_are_named(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", some(5))
+        setup = dataclasses.replace(RUN.setup, epochs=9)
+        again = [dataclasses.replace(run, seed=(run.seed or 0) + 7, curve="d", setup=setup) for run in some(5)]
+        assert self.kinds(again) == ["duplicate"]
+        assert findings()[0].text == (
+            "Seeds of curve c of suite mine have their accuracies again under other seeds: 7 those of 0, "
+            "8 those of 1, 9 those of 2 and 2 more."
+        )
+
+    def test_seeds_that_agree_by_guessing_or_in_part_are_none_again(self) -> None:
+        guess = some(2, TEMPERATURES, val_accuracy=0.1, test_accuracy=0.1)
+        guess = [
+            dataclasses.replace(run, test_accuracy=min(0.11, 0.09 + run.temperature / 200))
+            if (run.temperature or 0) < 4
+            else run
+            for run in guess
+        ]
+        part = [dataclasses.replace(run, curve="e") for run in some(1, (1.0, 2.0, 4.0, 8.0))]
+        other = [dataclasses.replace(run, seed=1) for run in part[:3]]
+        other.append(dataclasses.replace(part[3], seed=1, test_accuracy=0.6))
+        setup = dataclasses.replace(RUN.setup, epochs=9)
+        learned = some(1, TEMPERATURES, first_seed=2)
+        self.kinds([*guess, *learned], [dataclasses.replace(run, setup=setup) for run in (*part, *other)])
+        assert "seed_again" not in [one.code for one in findings()]
+
+    @pytest.mark.slow
+    def test_nothing_is_wrong_with_the_shipped_corpus(self) -> None:
+        files = [str(path) for path in knowledge_path("runs").glob("*.csv") if not path.name.startswith("frozen")]
+        assert all(one.imported and not one.refused for one in add(files, {}, {}))
+        assert findings() == ()
 
     def test_the_order_is_the_same_on_each_call(self) -> None:
         two = [some(curve=name, suite=suite) for suite in ("b", "a") for name in ("z", "y")]
