@@ -14,7 +14,7 @@ from typing import Any
 
 from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
 from tempadvisor.glimpses import teaches
-from tempadvisor.holdings import own_runs, shipped_cells, shipped_profiles
+from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_profiles
 from tempadvisor.rows import COLUMNS, Maker, by_curve
 from tempadvisor.runs import Run
 
@@ -69,7 +69,8 @@ class Coverage:
     """What the runs cover.
 
     Each count is (shipped, own); a complete curve has every temperature with four seeds, `with_profile` counts the
-    complete ones with a profile of their teacher. `glimpses` counts the own ones that teach without being complete.
+    complete ones with a profile of their teacher. `glimpses` counts the own ones that teach without being complete,
+    `renamed` those that are copies of another curve under a new name: fit leaves them out, and so does all else here.
     """
 
     runs: tuple[int, int]
@@ -77,6 +78,7 @@ class Coverage:
     complete: tuple[int, int]
     with_profile: tuple[int, int]
     glimpses: int
+    renamed: int
     sources: tuple[Source, ...]
     temperatures: tuple[Cell, ...]
     axes: tuple[Axis, ...]
@@ -89,7 +91,9 @@ def coverage(url: str | None = None) -> Coverage:
         KnowledgeError: the user's database cannot be read.
     """
     runs, profiles = own_runs(url)
-    own, shipped, make = by_curve(runs), shipped_cells(), Maker()
+    mine, shipped, make = by_curve(runs), shipped_cells(), Maker()
+    copies = renamed(shipped, mine)
+    own = {curve: its_runs for curve, its_runs in mine.items() if curve not in copies}
     keys = [
         {
             curve: {(int(row["seed"]), float(row["temperature"] or 0)) for row in rows}
@@ -118,6 +122,7 @@ def coverage(url: str | None = None) -> Coverage:
         complete=_pair(map(sum, complete)),
         with_profile=_pair(map(sum, learnable)),
         glimpses=sum(teaches(runs, profiles.get(str(runs[0].curve))) for runs in parts),
+        renamed=len(copies),
         sources=tuple(
             Source(cell.value, cell.shipped, cell.own, *(_pair(n[cell.value] for n in part) for part in counted))
             for cell in _cells(*names)

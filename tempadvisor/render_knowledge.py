@@ -103,6 +103,7 @@ def coverage(found: Coverage) -> str:
         ("complete ones", found.complete),
         ("with a profile", found.with_profile),
         ("incomplete, but they teach", (0, found.glimpses)),
+        ("renamed copies, left out", (0, found.renamed)),
     ]
     head = ("", "shipped", "complete", "profile", "own", "complete", "profile")
     sources = [

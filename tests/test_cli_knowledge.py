@@ -207,7 +207,8 @@ def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable
     assert "add it again with --profile" in done.out
     assert re.search(r"\n +shipped +complete +profile +own +complete +profile\n", done.out)
     assert re.search(r"\nincomplete, but they teach +0 +0\n", done.out)
-    assert found["glimpses"] == 0
+    assert re.search(r"\nrenamed copies, left out +0 +0\n", done.out)
+    assert (found["glimpses"], found["renamed"]) == (0, 0)
     assert re.search(r"\n  photos +0 +0 +0 +1 +0 +0\n", done.out)
     assert "temperature (curves)" in done.out
     assert "none: nadam" in done.out

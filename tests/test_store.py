@@ -883,11 +883,22 @@ class TestStats:
             ("8", 1),
         ]
 
+    def test_renamed_copies_of_shipped_curves_are_counted_apart(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", some())
+        copy = some(curve="z", suite="y", source="maps", dataset="maps", teacher="t")
+        own = [dataclasses.replace(run, val_accuracy=0.6) for run in some(curve="own", source="maps")]
+        add([written("own.csv", [*copy, *own])], {}, {})
+        found = coverage()
+        assert (found.runs, found.curves, found.renamed) == ((8, 8), (1, 1), 1)
+        assert [(one.value, one.shipped, one.own) for one in found.sources] == [("maps", 0, 1), ("photos", 1, 0)]
+
     def test_complete_curves_and_those_with_a_profile_are_counted_by_source(self, no_corpus: Path) -> None:
         whole = (None, *TEMPERATURES)
         write_runs(no_corpus / "mine.csv", [*some(4, whole, curve="a"), *some(4, whole, curve="b"), *some(curve="d")])
         write_profiles(no_corpus / "mine.teachers.jsonl", dict.fromkeys("ad", demo_profile()))
-        name = written("own.csv", [*some(4, whole, curve="e", source="maps"), *some(2, whole, 4, curve="a")])
+        name = written(
+            "own.csv", [*some(4, whole, curve="e", source="maps", val_accuracy=0.6), *some(2, whole, 4, curve="a")]
+        )
         add([name], {}, {})
         found = coverage()
         assert (found.complete, found.with_profile) == ((2, 2), (1, 1))  # of a there are six seeds together
