@@ -837,7 +837,7 @@ class TestResults:
             assert report is not None
             report(3, 10, "confirmed: " + "T=4 is better " * 10)
         shown = re.findall(r"Training students.*", terminal.getvalue())[-1]
-        assert re.search(r" 3 .*-:--:--.* confirmed: .*…", shown), shown
+        assert re.search(r" 3 of 10 .*-:--:--.* confirmed: .*…", shown), shown
 
     def test_the_runs_are_taken_by_knowledge_add(
         self, run: Run, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
