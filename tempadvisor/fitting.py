@@ -23,6 +23,7 @@ from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.documents import write_text
 from tempadvisor.errors import KnowledgeError, UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
+from tempadvisor.files import refuse_special
 from tempadvisor.glimpses import Glimpse, glimpses_of
 from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_paths, shipped_runs
 from tempadvisor.learned import Learned, load, save
@@ -146,7 +147,9 @@ def refit(url: str | None = None, *, force: bool = False, progress: Progress | N
 
     Raises:
         UsageError: there is nothing of the user's own to learn from, or there are too few sources.
+        KnowledgeError: where the model goes, or what is kept of a comparison, stands a folder, pipe or device.
     """
+    _refuse_special(model_path(), previous_path(), _compared_path())
     shipped, own, glimpses = _read(url, progress)
     n_own = len(own) + len(glimpses)
     if not n_own and not force:
@@ -211,8 +214,10 @@ def restore() -> str:
 
     Raises:
         UsageError: there is no model of this user.
+        KnowledgeError: in the place of one of the models stands a folder, pipe or device.
     """
     path, before = model_path(), previous_path()
+    _refuse_special(path, before)
     if _is_sound(before):
         kept = path.with_name(f"model.kept.{os.getpid()}.npz")
         if path.exists():
@@ -227,6 +232,15 @@ def restore() -> str:
             "restore needs a model of yours in use. There is none: fit makes one.", code="nothing_to_undo"
         )
     return knowledge_in_use(load_rules()).version
+
+
+def _compared_path() -> Path:
+    return model_path().with_name("compared.json")
+
+
+def _refuse_special(*paths: Path) -> None:
+    for path in paths:
+        refuse_special(path, "a file as `tempadvisor knowledge fit` writes it")
 
 
 def _is_sound(path: Path) -> bool:
@@ -293,7 +307,7 @@ def compare(
     without the new curves comes first and is kept for the next time. The `glimpses` are as new as the curves.
     """
     n = len({curve.run.source for curve in old})
-    path, of = model_path().with_name("compared.json"), _identity(old)
+    path, of = _compared_path(), _identity(old)
     kept = _kept(path, of, len(old))
     folds = n if kept is not None else 2 * n
 

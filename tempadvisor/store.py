@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from tempadvisor.documents import profile_from
 from tempadvisor.errors import KnowledgeError, TempAdvisorError, UsageError, did_you_mean
+from tempadvisor.files import refuse_special
 from tempadvisor.imports import LONGEST_NAME, Reading, Refusal
 from tempadvisor.location import Place, place_of
 from tempadvisor.records import TeacherProfile, as_dict
@@ -310,6 +311,8 @@ def _database(place: Place, *, write: bool = False) -> Iterator[Any]:
     if not write and not place.exists:
         yield None
         return
+    if place.path is not None:
+        refuse_special(place.path, "a database of runs")
     try:
         with _engine(place, write).connect() as connection, connection.begin():
             if write:
