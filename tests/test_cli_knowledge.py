@@ -251,6 +251,21 @@ def test_the_url_and_the_variable_name_the_database(desk: Path, run: Run, monkey
 
 
 @pytest.mark.parametrize(
+    "words", [("list",), ("stats",), ("check",), ("export",), ("remove", "x"), ("evaluate",), ("fit",)]
+)
+def test_a_database_that_is_named_must_be_there_to_be_read(
+    run: Run, desk: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    says = (
+        "must name a database that is there. There is no file taem.db. Check the URL; knowledge add begins a new one."
+    )
+    assert run(*words, "--knowledge", "sqlite:///taem.db") == Done(2, "", f"tempadvisor: --knowledge {says}\n")
+    monkeypatch.setenv("TEMPADVISOR_KNOWLEDGE", "sqlite:///taem.db")
+    assert run(*words) == Done(2, "", f"tempadvisor: TEMPADVISOR_KNOWLEDGE {says}\n")
+    assert not (desk / "taem.db").exists()
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (("add",), "add needs a file"),
