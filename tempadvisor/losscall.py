@@ -165,7 +165,8 @@ def _module(name: str) -> Any:
         if f"{name}.".startswith(f"{error.name}."):
             said = (
                 f"module {name} could not be imported: {error.name} is neither in the current directory, "
-                f"{Path.cwd()}, nor on PYTHONPATH, nor an installed package. Change to the directory it is in, or install it."
+                f"{Path.cwd()}, nor on PYTHONPATH, nor an installed package. "
+                "Change to the directory it is in, or install it."
             )
         else:
             said = (
