@@ -761,7 +761,7 @@ class TestCheck:
     def test_seeds_that_agree_by_guessing_or_in_part_are_none_again(self) -> None:
         guess = some(2, TEMPERATURES, val_accuracy=0.1, test_accuracy=0.1)
         guess = [
-            dataclasses.replace(run, test_accuracy=min(0.11, 0.09 + run.temperature / 200))
+            dataclasses.replace(run, test_accuracy=min(0.11, 0.09 + (run.temperature or 0) / 200))
             if (run.temperature or 0) < 4
             else run
             for run in guess
