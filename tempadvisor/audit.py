@@ -1,94 +1,42 @@
-"""Look at what is known in runs: which setups it covers and which not, and what in own rows cannot be right.
+"""Look for what in the user's own runs cannot be right, by itself and against the shipped corpus.
 
 Nothing is changed, and nothing is judged by what advice it would give.
 """
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import itertools
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tempadvisor.curves import LEAST_SEEDS, TEMPERATURES
-from tempadvisor.glimpses import teaches
-from tempadvisor.holdings import Copy, copied, own_runs, shipped_cells, shipped_profiles
+from tempadvisor.holdings import Copy, copied, shipped_cells
 from tempadvisor.location import place_of
-from tempadvisor.rows import COLUMNS, SHARED, Maker, Name, Result, measured, results, shared
+from tempadvisor.rows import (
+    SHARED,
+    Maker,
+    Name,
+    Result,
+    Seed,
+    by_curve,
+    measured,
+    results,
+    results_in,
+    seeds_again,
+    shared,
+)
 from tempadvisor.runs import Key, Run
 
-# Lower edges of the bins of a number; the last bin is open.
-EDGES: dict[str, tuple[float, ...]] = {
-    "kd_weight": (0, 0.2, 0.4, 0.6, 0.8, 1),
-    "batch_size": (1, 32, 128, 512),
-    "epochs": (1, 10, 30, 100, 300),
-    "n_train": (1, 1_000, 10_000, 100_000),
-    "n_classes": (2, 11, 51, 201),
-    "label_smoothing": (0, 0.001),
-    "label_noise": (0, 0.001),
-    "student_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
-    "teacher_params": (1, 10_000, 100_000, 1_000_000, 10_000_000),
-}
 KINDS = ("schema", "duplicate", "implausible", "contradiction")
 DENT, LEVEL = 0.1, 0.03  # a point that far from two neighbors that agree that well
 FAR_APART = 0.25
 CHANCE = 0.9
 FEW = 3
+HUNDREDTH, NEAR = 0.0105, 0.03
 CLEAR_ERRORS, CLEAR = 4.0, 0.02
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cell:
-    """How many curves, shipped and own, have a value of an axis."""
-
-    value: str
-    shipped: int
-    own: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """A data source: how many curves it has, shipped and own, and of these (shipped, own) which can be learned from.
-
-    Complete curves can, if there is a profile of their teacher.
-    """
-
-    value: str
-    shipped: int
-    own: int
-    complete: tuple[int, int]
-    with_profile: tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Axis:
-    """One column of the setup: its values that are covered, and those that no curve has."""
-
-    name: str
-    cells: tuple[Cell, ...]
-    gaps: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Coverage:
-    """What the runs cover.
-
-    Each count is (shipped, own); a complete curve has every temperature with four seeds, `with_profile` counts the
-    complete ones with a profile of their teacher. `glimpses` counts the own ones that teach without being complete.
-    """
-
-    runs: tuple[int, int]
-    curves: tuple[int, int]
-    complete: tuple[int, int]
-    with_profile: tuple[int, int]
-    glimpses: int
-    sources: tuple[Source, ...]
-    temperatures: tuple[Cell, ...]
-    axes: tuple[Axis, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,57 +54,6 @@ class Finding:
     text: str
 
 
-Curves = dict[Name, list[Run]]
-
-
-def coverage(url: str | None = None) -> Coverage:
-    """Return what the shipped corpus and the user's own runs cover, axis by axis, and the gaps.
-
-    Raises:
-        KnowledgeError: the user's database cannot be read.
-    """
-    runs, profiles = own_runs(url)
-    own, shipped, make = _curves(runs), shipped_cells(), Maker()
-    keys = [
-        {
-            curve: {(int(row["seed"]), float(row["temperature"] or 0)) for row in rows}
-            for curve, rows in shipped.items()
-        },
-        {curve: {run.key[2:] for run in runs} for curve, runs in own.items()},
-    ]
-    firsts = [make(rows[0]) for rows in shipped.values()], [runs[0] for runs in own.values()]
-    names = [[str(run.source) for run in some] for some in firsts]
-    profiled = shipped_profiles().keys() | profiles.keys()
-    scored = [keys[0], {curve: {run.key[2:] for run in runs if run.scored} for curve, runs in own.items()}]
-    complete = [[_is_complete(cells | keys[0].get(key, set())) for key, cells in part.items()] for part in scored]
-    parts = [runs for runs, whole in zip(own.values(), complete[1], strict=True) if not whole]
-    learnable = [
-        [whole and key[1] in profiled for whole, key in zip(wholes, part, strict=True)]
-        for wholes, part in zip(complete, keys, strict=True)
-    ]
-    counted = [
-        [Counter(itertools.compress(some, which)) for some, which in zip(names, whiches, strict=True)]
-        for whiches in (complete, learnable)
-    ]
-    seen = [Counter(t for cells in part.values() for t in {t for _, t in cells}) for part in keys]
-    return Coverage(
-        runs=_pair(sum(map(len, part.values())) for part in keys),
-        curves=_pair(map(len, keys)),
-        complete=_pair(map(sum, complete)),
-        with_profile=_pair(map(sum, learnable)),
-        glimpses=sum(teaches(runs, profiles.get(str(runs[0].curve))) for runs in parts),
-        sources=tuple(
-            Source(cell.value, cell.shipped, cell.own, *(_pair(n[cell.value] for n in part) for part in counted))
-            for cell in _cells(*names)
-        ),
-        temperatures=tuple(
-            Cell(f"{t:g}" if t else "no KD", seen[0][t], seen[1][t])
-            for t in sorted({0.0, *TEMPERATURES, *seen[0], *seen[1]})
-        ),
-        axes=tuple(_axis(name, *firsts) for name in COLUMNS if name in EDGES or _choices(name)),
-    )
-
-
 def findings(url: str | None = None) -> tuple[Finding, ...]:
     """Return what cannot be right in the user's own rows, by themselves and against the shipped corpus.
 
@@ -170,7 +67,7 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     held = stored(url)
     found = [Finding("schema", "broken_row", (id,) if id else (), None, None, text) for id, text in held.broken]
     origin = {run.key: id for id, run in held.runs}
-    own = _curves(run for _, run in held.runs)
+    own = by_curve(run for _, run in held.runs)
     make, wanted = Maker(), {shared(runs[0]) for runs in own.values()}
     below = {}
     twins: dict[Key, Run] = {}
@@ -181,9 +78,15 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
         if shared(make(rows[0])) in wanted:
             below[key] = [make(row) for row in rows]
     found += _shipped_too(held.runs, twins)
+    again = seeds_again(
+        {key: results_in(rows) for key, rows in shipped.items()}, {k: results(r) for k, r in own.items()}
+    )
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
-        found += [Finding(kind, code, ids, *key, text) for kind, code, text in (*_mixed(runs), *_implausible(runs))]
+        told = [*_mixed(runs), *_implausible(runs), *_divided(runs, _beside(runs, own.values(), shipped.values()))]
+        if all(code != "seed_unused" for _, code, _ in told):
+            told += _again(key, again.get(key, {}))
+        found += [Finding(kind, code, ids, *key, text) for kind, code, text in told]
     copies = copied(shipped, own)
     for key, copy in copies.items():
         ids = tuple(sorted({origin[run.key] for run in own[key]}))
@@ -204,74 +107,6 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
         sorted(
             found, key=lambda one: (KINDS.index(one.kind), one.code, one.suite or "", one.curve or "", one.imports)
         )
-    )
-
-
-def _curves(runs: Iterable[Run]) -> Curves:
-    curves: Curves = defaultdict(list)
-    for run in runs:
-        curves[run.suite, run.curve].append(run)
-    return dict(curves)
-
-
-def _is_complete(cells: Iterable[tuple[int, float]]) -> bool:
-    """Return whether enough seeds have every temperature of the grid and no KD."""
-    seeds: dict[int, set[float]] = defaultdict(set)
-    for seed, temperature in cells:
-        seeds[seed].add(temperature)
-    return sum(found >= {0.0, *TEMPERATURES} for found in seeds.values()) >= LEAST_SEEDS
-
-
-def _pair(numbers: Iterable[int]) -> tuple[int, int]:
-    shipped, own = numbers
-    return shipped, own
-
-
-def _value(run: Run, name: str) -> Any:
-    if name in ("t_squared", "reduction", "standardized"):
-        return getattr(run.setup.loss_contract(), name)
-    return getattr(run.setup, name) if hasattr(run.setup, name) else getattr(run, name)
-
-
-def _choices(name: str) -> tuple[str, ...]:
-    column = COLUMNS[name]
-    if name in ("status", "granularity"):
-        return ()
-    return ("true", "false") if column.type is bool else column.spec.choices
-
-
-def _label(name: str, value: Any) -> str:
-    if value is None:
-        return "unknown"
-    if name in EDGES:
-        edges = EDGES[name]
-        return _bins(edges)[bisect.bisect_right(edges, value) - 1]
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _bins(edges: Sequence[float]) -> list[str]:
-    """Name the bins between edges.
-
-    >>> _bins((1, 10, 30))
-    ['1 to <10', '10 to <30', '30 and more']
-    """
-    return [f"{low:,} to <{high:,}" for low, high in itertools.pairwise(edges)] + [f"{edges[-1]:,} and more"]
-
-
-def _cells(shipped: Sequence[str], own: Sequence[str], order: Sequence[str] = ()) -> tuple[Cell, ...]:
-    counts = Counter(shipped), Counter(own)
-    names = [name for name in order if name in counts[0] or name in counts[1]]
-    names += sorted({*shipped, *own} - set(names))
-    return tuple(Cell(name, counts[0][name], counts[1][name]) for name in names)
-
-
-def _axis(name: str, shipped: Sequence[Run], own: Sequence[Run]) -> Axis:
-    values = [[_label(name, _value(run, name)) for run in runs] for runs in (shipped, own)]
-    possible = _bins(EDGES[name]) if name in EDGES else list(_choices(name))
-    return Axis(
-        name=name,
-        cells=_cells(values[0], values[1], possible),
-        gaps=tuple(value for value in possible if value not in values[0] and value not in values[1]),
     )
 
 
@@ -357,6 +192,80 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
             yield "implausible", "dent", f"T={mid:g} gives {means[mid]:.3f} between {ends}."
 
 
+def _accuracies(run: Run) -> dict[str, float]:
+    """Return the accuracies of a run by column; none where it did not finish."""
+    values = {name: getattr(run, name) for name in ("val_accuracy", "test_accuracy")}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_tiny(run: Run) -> bool:
+    return min(_accuracies(run).values(), default=1.0) <= HUNDREDTH
+
+
+def _beside(
+    runs: Sequence[Run], own: Iterable[Sequence[Run]], shipped: Iterable[Sequence[Mapping[str, str]]]
+) -> list[Run]:
+    """Return the runs with KD of the same teacher and data, if any of `runs` looks as if divided by 100."""
+    if not any(map(_is_tiny, runs)):
+        return []
+    make, of = Maker(), (runs[0].dataset, runs[0].teacher)
+    mine = [run for some in own if (some[0].dataset, some[0].teacher) == of for run in some]
+    others = [make(row) for rows in shipped if (rows[0]["dataset"], rows[0]["teacher"]) == of for row in rows]
+    return [*mine, *others]
+
+
+def _divided(runs: Sequence[Run], beside: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
+    """Say which runs have a hundredth of the accuracy that others of the same teacher and data have.
+
+    They are compared with the same temperature of their curve, where what guesses is left out; else, if they are
+    worse than half of guessing, with all of `beside`; and with themselves, if one accuracy is whole.
+    """
+    guess = 1 / runs[0].n_classes if runs[0].n_classes else 0.0
+    whole = [run for run in beside if run.status == "FINISHED" and not _is_tiny(run)]
+    hits = []
+    for run in filter(_is_tiny, runs):
+        mine = _accuracies(run)
+        same = [one for one in whole if one.key[:2] == run.key[:2] and one.key[3] == run.key[3]]
+        if same:
+            strange = all(not guess / 2 <= value <= 2 * guess for value in mine.values())
+        else:
+            strange = all(value < guess / 2 for value in mine.values())
+        if max(mine.values()) > HUNDREDTH:
+            small, large = sorted(mine.values())
+            found = abs(100 * small - large) <= NEAR
+        else:
+            found = strange and all(_is_among(100 * value, same or whole, name) for name, value in mine.items())
+        hits += [run] * found
+    if hits:
+        first = hits[0]
+        what = f"T={first.temperature:g}" if first.temperature else "no KD"
+        small = min(_accuracies(first).values())
+        yield (
+            "implausible",
+            "divided",
+            f"A hundredth of what others of its teacher have: {small:.3g} with {what}, seed {first.seed}. Runs that "
+            f"look so: {len(hits)} of {len(runs)}. Divided by 100 once too often?",
+        )
+
+
+def _is_among(value: float, runs: Sequence[Run], name: str) -> bool:
+    """Return whether a value is among those of runs, as far as they have any."""
+    values = [found[name] for run in runs if name in (found := _accuracies(run))]
+    return bool(runs) and (not values or min(values) - NEAR <= value <= max(values) + NEAR)
+
+
+def _again(key: Name, seeds: Mapping[int, Seed]) -> Iterator[tuple[str, str, str]]:
+    """Say which seeds have the results of another."""
+    others: dict[Name, list[str]] = defaultdict(list)
+    for seed, (other, of) in seeds.items():
+        others[other].append(f"{seed} those of {of}")
+    for other, pairs in others.items():
+        where = "" if other == key else f" of curve {other[1]} of suite {other[0]}"
+        more = f" and {len(pairs) - FEW} more" if len(pairs) > FEW else ""
+        text = f"Seeds{where} have their accuracies again under other seeds: {', '.join(pairs[:FEW])}{more}."
+        yield "duplicate", "seed_again", text
+
+
 def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> Iterator[Finding]:
     """Say of each import how many of its rows the shipped corpus has too, by key in `twins`: only those count."""
     mine: dict[str, list[Run]] = defaultdict(list)
@@ -368,10 +277,12 @@ def _shipped_too(runs: Iterable[tuple[str, Run]], twins: Mapping[Key, Run]) -> I
         rest = f", then add the file again for the other {len(rows) - len(both)}" if len(both) < len(rows) else ""
         next_step = f"Run tempadvisor knowledge remove {id}{rest}."
         if len(both) > other:
-            text = f"{len(both) - other} of its {len(rows)} rows are those of the shipped corpus and count once. "
+            text = (
+                f"Rows that the shipped corpus has too, and that count once: {len(both) - other} of its {len(rows)}. "
+            )
             yield Finding("duplicate", "shipped_too", (id,), None, None, text + next_step)
         if other:
-            text = f"{other} of its {len(rows)} rows say otherwise than those of the shipped corpus, which count. "
+            text = f"Rows that say otherwise than the shipped corpus, which counts: {other} of its {len(rows)}. "
             yield Finding("contradiction", "shipped_otherwise", (id,), None, None, text + next_step)
 
 

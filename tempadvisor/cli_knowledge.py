@@ -10,6 +10,7 @@ import typer
 
 from tempadvisor.console import AsJson, PlainCommand, PlainGroup, show, write
 from tempadvisor.errors import KnowledgeError, UsageError
+from tempadvisor.location import check_named
 
 app = typer.Typer(
     name="knowledge",
@@ -100,6 +101,7 @@ def list_imports(url: Url = None, as_json: AsJson = False) -> None:
     from tempadvisor import render_knowledge as render
     from tempadvisor.store import imports
 
+    check_named(url)
     found = imports(url)
     show({"imports": found}, as_json, lambda: render.imports(found))
 
@@ -108,8 +110,9 @@ def list_imports(url: Url = None, as_json: AsJson = False) -> None:
 def stats(url: Url = None, as_json: AsJson = False) -> None:
     """Show what the shipped corpus and your own runs cover, and the gaps."""
     from tempadvisor import render_knowledge as render
-    from tempadvisor.audit import coverage
+    from tempadvisor.coverage import coverage
 
+    check_named(url)
     found = coverage(url)
     show(found, as_json, lambda: render.coverage(found))
 
@@ -120,6 +123,7 @@ def check(url: Url = None, as_json: AsJson = False) -> None:
     from tempadvisor import render_knowledge as render
     from tempadvisor.audit import findings
 
+    check_named(url)
     found = findings(url)
     show({"findings": found}, as_json, lambda: render.findings(found))
     if found:
@@ -139,6 +143,7 @@ def remove(
 
     if id is None:
         raise UsageError("remove needs the id of an import: see 'tempadvisor knowledge list'.", code="nothing_given")
+    check_named(url)
     removed = take_back(id, url)
     show({"removed": removed}, as_json, lambda: render.removed(removed, fitted=model_path().exists()))
 
@@ -169,6 +174,7 @@ def export(
     if context.args:
         file = context.args[0]
         raise UsageError(f"export must be told its file by -o. Got {file!r}. Say: -o {file}", code="no_option")
+    check_named(url)
     if output is None:
         if as_json:
             raise UsageError("--json must come with -o FILE, as stdout holds the runs.", code="contradiction")
@@ -193,6 +199,7 @@ def evaluate(
     from tempadvisor.fitting import evaluated
     from tempadvisor.progress import progress_bar
 
+    check_named(url)
     with progress_bar("Setups held out") as progress:
         found = evaluated(by, url, progress=progress)
     show(found, as_json, lambda: render.summary(found))
@@ -213,6 +220,7 @@ def fit(
     from tempadvisor.fitting import refit
     from tempadvisor.progress import progress_bar
 
+    check_named(url)
     with progress_bar("Setups held out") as progress:
         outcome = refit(url, force=force, progress=progress)
     show(outcome, as_json, lambda: render.outcome(outcome))

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 from tempadvisor.errors import InputError, TempAdvisorError, UsageError, did_you_mean
 from tempadvisor.fields import MOST, problem
+from tempadvisor.logits import SUFFIXES as LOGITS_SUFFIXES
 from tempadvisor.records import LOGITS_FROM, SETUP_COLUMNS, Notice, TeacherProfile, TrainingSetup, as_dict
 
 NAMES = {dict: "a mapping", list: "a list", type(None): "nothing"}
@@ -49,8 +51,13 @@ def load_profile(path: Path) -> TeacherProfile:
     """Read a saved profile.
 
     Raises:
-        InputError: the file is missing, is no JSON, or is no profile.
+        InputError: the file is missing, is no JSON, or is no profile, such as the logits that one is made of.
     """
+    if path.suffix.lower() in LOGITS_SUFFIXES:
+        made = shlex.join(["tempadvisor", "profile", str(path), "-o", "profile.json"])
+        raise InputError(
+            f"{path} must be a profile. Got a file of logits, by its name. Make one: {made}", code="not_a_profile"
+        )
     try:
         content = json.loads(_read_text(path))
     except (ValueError, RecursionError) as error:

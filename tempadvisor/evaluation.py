@@ -137,11 +137,13 @@ def evaluate(
     else:
         everywhere = _folds(everything, by)
     cases, folds = everything[: len(curves)], everywhere[: len(curves)]
+    names = sorted(set(folds))
+    if progress is not None:
+        progress(0, len(names))
     answers: list[Response | None] = [None] * len(cases)
     single: dict[tuple[str, float], Array] = {candidate: np.zeros(len(cases)) for candidate in CANDIDATES}
     choices: dict[str, Choice] = {}
     verdicts = {field.name: np.zeros(len(cases), bool) for field in dataclasses.fields(Verdicts)}
-    names = sorted(set(folds))
     for done, name in enumerate(names):
         held = [i for i, fold in enumerate(folds) if fold == name]
         rest = [case for case, fold in zip(everything, everywhere, strict=True) if fold != name]

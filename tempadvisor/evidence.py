@@ -14,6 +14,7 @@ from typing import Any
 
 from tempadvisor.documents import profile_from
 from tempadvisor.errors import KnowledgeError, TempAdvisorError
+from tempadvisor.files import refuse_special
 from tempadvisor.records import TeacherProfile, as_dict
 from tempadvisor.runs import write_whole
 
@@ -52,8 +53,9 @@ def read_profiles(path: Path) -> dict[str, TeacherProfile]:
     """Return the profiles of a file by the name of their curve; none where there is no file.
 
     Raises:
-        KnowledgeError: a line is no such entry, or a curve stands twice.
+        KnowledgeError: it is no regular file, a line is no such entry, or a curve stands twice.
     """
+    refuse_special(path, "a file of teachers' profiles")
     if not path.exists():
         return {}
     profiles: dict[str, TeacherProfile] = {}

@@ -23,9 +23,11 @@ from tempadvisor.curves import Curve, curves_of, read_curves
 from tempadvisor.documents import write_text
 from tempadvisor.errors import KnowledgeError, UsageError
 from tempadvisor.evaluation import bootstrap, cases_of, choose, evaluate
+from tempadvisor.files import refuse_special
 from tempadvisor.glimpses import Glimpse, glimpses_of
 from tempadvisor.holdings import own_runs, renamed, shipped_cells, shipped_paths, shipped_runs
 from tempadvisor.learned import Learned, load, save
+from tempadvisor.progress import Progress
 from tempadvisor.records import Standing
 from tempadvisor.regressor import FITS, lessons
 from tempadvisor.resources import model_path, previous_path, standing_path
@@ -135,20 +137,20 @@ def _name(run: Run) -> Name:
     return run.suite, run.curve
 
 
-def refit(
-    url: str | None = None, *, force: bool = False, progress: Callable[[int, int], None] | None = None
-) -> Outcome:
+def refit(url: str | None = None, *, force: bool = False, progress: Progress | None = None) -> Outcome:
     """Fit to the shipped corpus and the user's own runs, and put the model to use unless it advises worse.
 
     Args:
         url: of the user's own runs.
         force: put it to use in any case, and do not compare.
-        progress: called with the folds done and the folds in all.
+        progress: called with the folds done and the folds in all, which are known once all runs are read.
 
     Raises:
         UsageError: there is nothing of the user's own to learn from, or there are too few sources.
+        KnowledgeError: where the model goes, or what is kept of a comparison, stands a folder, pipe or device.
     """
-    shipped, own, glimpses = known_curves(url)
+    _refuse_special(model_path(), previous_path(), _compared_path())
+    shipped, own, glimpses = _read(url, progress)
     n_own = len(own) + len(glimpses)
     if not n_own and not force:
         raise UsageError(
@@ -170,9 +172,7 @@ def refit(
     return Outcome(activated, version, model.kind, model.share, n_curves, n_own, comparison, standing)
 
 
-def evaluated(
-    by: str = "source", url: str | None = None, *, progress: Callable[[int, int], None] | None = None
-) -> Summary:
+def evaluated(by: str = "source", url: str | None = None, *, progress: Progress | None = None) -> Summary:
     """Return the table of the advice and its rivals on the shipped corpus and the user's own runs.
 
     Raises:
@@ -180,8 +180,14 @@ def evaluated(
     """
     if by not in BY:
         raise UsageError(f"--by must be one of {', '.join(BY)}. Got {by[:100]!r}.", code="bad_fold")
-    shipped, own, glimpses = known_curves(url)
+    shipped, own, glimpses = _read(url, progress)
     return summarize(evaluate(together(shipped, own), by=by, glimpses=glimpses, progress=progress))
+
+
+def _read(url: str | None, progress: Progress | None) -> Known:
+    if progress is not None:
+        progress(0, None, "reading all runs")
+    return known_curves(url)
 
 
 def use(model: Learned, standing: Sequence[Standing] = ()) -> None:
@@ -208,8 +214,10 @@ def restore() -> str:
 
     Raises:
         UsageError: there is no model of this user.
+        KnowledgeError: in the place of one of the models stands a folder, pipe or device.
     """
     path, before = model_path(), previous_path()
+    _refuse_special(path, before)
     if _is_sound(before):
         kept = path.with_name(f"model.kept.{os.getpid()}.npz")
         if path.exists():
@@ -224,6 +232,15 @@ def restore() -> str:
             "restore needs a model of yours in use. There is none: fit makes one.", code="nothing_to_undo"
         )
     return knowledge_in_use(load_rules()).version
+
+
+def _compared_path() -> Path:
+    return model_path().with_name("compared.json")
+
+
+def _refuse_special(*paths: Path) -> None:
+    for path in paths:
+        refuse_special(path, "a file as `tempadvisor knowledge fit` writes it")
 
 
 def _is_sound(path: Path) -> bool:
@@ -287,22 +304,25 @@ def compare(
     """Return how advice on held-out setups changes when `new` curves are learned from beside the `old` ones.
 
     Both are scored on the old setups as they were measured before, each source held out in turn. What is advised
-    without the new curves is kept for the next time. The `glimpses` are as new as the curves.
+    without the new curves comes first and is kept for the next time. The `glimpses` are as new as the curves.
     """
-    everything, cases = together(old, new), cases_of(old)
     n = len({curve.run.source for curve in old})
-    path, of = model_path().with_name("compared.json"), _identity(old)
+    path, of = _compared_path(), _identity(old)
     kept = _kept(path, of, len(old))
     folds = n if kept is not None else 2 * n
 
     def step(offset: int) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, _: progress(offset + done, folds)
 
-    after = evaluate(everything[: len(old)], beside=everything[len(old) :], glimpses=glimpses, progress=step(0))
+    if progress is not None:
+        progress(0, folds)
     if kept is None:
-        kept = evaluate(old, progress=step(n)).score("advice").temperatures
+        kept = evaluate(old, progress=step(0)).score("advice").temperatures
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"of": of, "temperatures": kept.tolist()}))
+    everything, cases = together(old, new), cases_of(old)
+    beside = everything[len(old) :]
+    after = evaluate(everything[: len(old)], beside=beside, glimpses=glimpses, progress=step(folds - n))
     lost = [
         score("advice", cases, temperatures).regret for temperatures in (kept, after.score("advice").temperatures)
     ]

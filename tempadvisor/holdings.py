@@ -113,7 +113,7 @@ def own_runs(url: str | None = None) -> tuple[tuple[Run, ...], dict[str, Teacher
     held = stored(url)
     if held.broken:
         raise KnowledgeError(
-            f"{place} must hold runs only. {len(held.broken)} rows are none, the first: {held.broken[0][1]} "
+            f"{place} must hold runs only. Rows that are none: {len(held.broken)}, the first: {held.broken[0][1]} "
             "See tempadvisor knowledge check.",
             code="bad_rows",
         )

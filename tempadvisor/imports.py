@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ LOSS = {
     "kd_weight": "a temperature holds for one weight of the KD term",
     "t_squared": "a temperature holds with the factor T^2 or without",
 }
+UNFINISHED = {  # trials of a study that have an accuracy and did not finish
+    "PRUNED": "the accuracy of a pruned trial is its last report, not a result",
+    "FAILED": "the accuracy of a failed trial is no result",
+}
 LONGEST_NAME = 200
 NO_KD = ("0", "0.0", "nan", "none", "null", "no", "no kd")  # what others write for it
 TOLD_EVERY = 1_000  # rows
@@ -53,13 +58,17 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """Hold what a file says: its runs by row and their teachers' profiles by curve, or why it is refused."""
+    """Hold what a file says: its runs by row and their teachers' profiles by curve, or why it is refused.
+
+    `skipped` counts trials of a study that are no runs, by why they are not.
+    """
 
     file: str
     runs: Mapping[int, Run]
     profiles: Mapping[str, TeacherProfile]
     ignored: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def read_file(
@@ -96,6 +105,7 @@ def read_file(
     runs: dict[int, Run] = {}
     first: dict[Key, int] = {}
     refused: list[Refusal] = []
+    skipped: Counter[str] = Counter()
     make = Maker()
     for count, (number, values) in enumerate(_rows(name) if rows is None else rows, start=1):
         if progress is not None and count % TOLD_EVERY == 0:
@@ -105,6 +115,9 @@ def read_file(
             continue
         seen.update(dict.fromkeys(values))
         told = {mapping.get(theirs, theirs): value for theirs, value in values.items()} | dict(fixed)
+        if "://" in name and told.get("status") in UNFINISHED and _has_accuracy(told):
+            skipped[UNFINISHED[told["status"]]] += 1
+            continue
         schema = told.pop("schema", None)
         needed = PROVENANCE if schema is not None else {**PROVENANCE, **LOSS}
         problems: list[tuple[str | None, str]] = [
@@ -145,7 +158,11 @@ def read_file(
         profiles = {**profiles, **{str(run.curve): profile for run in runs.values()}}
     if not runs and not refused:
         refused.append(Refusal(name, None, None, "It must hold at least one run. Got none."))
-    return Reading(name, {} if refused else runs, profiles, ignored, tuple(refused))
+    return Reading(name, {} if refused else runs, profiles, ignored, tuple(refused), skipped)
+
+
+def _has_accuracy(told: Mapping[str, Any]) -> bool:
+    return any(told.get(column) not in (None, "") for column in ("val_accuracy", "test_accuracy"))
 
 
 def _not_of(profile: TeacherProfile, runs: Iterable[Run]) -> Iterator[str]:

@@ -22,6 +22,7 @@ import numpy as np
 from tempadvisor.calibration import Calibration, at, blend, ci90_of
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.features import VECTOR
+from tempadvisor.files import refuse_special
 from tempadvisor.records import Nearest, Notice, Reason
 from tempadvisor.response import LOG_GRID, TOLERANCE, Response, normals
 
@@ -336,8 +337,9 @@ def load(path: Path) -> Learned:
     """Read a model.
 
     Raises:
-        KnowledgeError: the file is missing, damaged, or of another version of tempadvisor.
+        KnowledgeError: the file is missing, damaged, no regular file, or of another version of tempadvisor.
     """
+    refuse_special(path, "a model as `tempadvisor knowledge fit` writes it")
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}

@@ -54,7 +54,27 @@ def place_of(url: str | None = None) -> Place:
     if separator and scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and "\0" not in rest:
         return Place(path=Path(rest[1:]))
     raise UsageError(
-        f"{'--knowledge' if url is not None else VARIABLE} must be sqlite:///FILE or "
+        f"{_named_by(url)} must be sqlite:///FILE or "
         f"postgresql://USER@SERVER/DATABASE. Got {scheme[:40] + '://...' if separator else given[:40]!r}.",
         code="bad_knowledge_url",
     )
+
+
+def check_named(url: str | None) -> None:
+    """See that a file that was named, by `url` or by TEMPADVISOR_KNOWLEDGE, is there to be read.
+
+    Raises:
+        UsageError: it is not.
+    """
+    place = place_of(url)
+    named = url is not None or os.environ.get(VARIABLE)
+    if named and not place.exists:
+        raise UsageError(
+            f"{_named_by(url)} must name a database that is there. There is no file {place}. Check the URL; "
+            "knowledge add begins a new one.",
+            code="no_database",
+        )
+
+
+def _named_by(url: str | None) -> str:
+    return "--knowledge" if url is not None else VARIABLE

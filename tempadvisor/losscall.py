@@ -145,12 +145,35 @@ def _imported(spec: str) -> Any:
     sys.path.insert(0, here)
     try:
         with _users_code(spec):
-            found: Any = importlib.import_module(module)
+            found: Any = _module(module)
             for part in name.split("."):
                 found = getattr(found, part)
             return found
     finally:
         sys.path.remove(here)
+
+
+def _module(name: str) -> Any:
+    """Import a module of the user's.
+
+    Raises:
+        InputError: it is not found, or one that it imports is not.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            said = (
+                f"module {name} could not be imported: {error.name} is neither in the current directory, "
+                f"{Path.cwd()}, nor on PYTHONPATH, nor an installed package. "
+                "Change to the directory it is in, or install it."
+            )
+        else:
+            said = (
+                f"module {name} could not be imported: it needs {error.name}, which is not found. "
+                f"Install that in the Python of tempadvisor, {sys.executable}."
+            )
+        raise InputError(said, code="missing_module") from None
 
 
 @contextlib.contextmanager
@@ -173,7 +196,7 @@ def _users_code(called_as: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InputError):
         raise
     except BaseException as error:  # it is the user's code, which may even exit
         raise InputError(

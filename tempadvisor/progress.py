@@ -28,7 +28,7 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
     columns = (
         TextColumn(title),
         BarColumn(bar_width=20),
-        TextColumn("{task.completed:,.0f}"),
+        TextColumn("{task.completed:,.0f}{task.fields[of]}"),
         TimeRemainingColumn(),
         # the one column that is cut where the terminal is narrow
         TextColumn(
@@ -36,9 +36,10 @@ def progress_bar(title: str) -> Iterator[Progress | None]:
         ),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
-        task = bar.add_task(title, total=None, said="")
+        task = bar.add_task(title, total=None, of="", said="")
 
         def report(done: int, available: int | None, said: str = "") -> None:
-            bar.update(task, completed=done, total=available, said=said)
+            of = "" if available is None else f" of {available:,}"
+            bar.update(task, completed=done, total=available, of=of, said=said)
 
         yield report

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tempadvisor.audit import Cell, Coverage, Finding
+from tempadvisor.audit import Finding
+from tempadvisor.coverage import Cell, Coverage
 from tempadvisor.errors import one_line
 from tempadvisor.fitting import Outcome
 from tempadvisor.holdings import Exported
@@ -15,8 +16,8 @@ SHOWN = 50  # reasons why rows are refused; --json has all of them
 ALIKE = 3  # findings of one sort, rows refused for one reason
 NAMED = 12  # columns of a file that are left out
 REMEDIES = {  # for what a curve lacks to be learned from
-    "a profile of its teacher": "knowledge fit cannot learn from them; add the file again with --profile FILE",
-    "n_val": "knowledge fit takes them if complete; else remove the import, add it with --set n_val=N",
+    "a profile of the teacher": "knowledge fit needs it: add the file again with --profile FILE",
+    "n_val": "knowledge fit needs it of incomplete curves: remove the import, and add it with --set n_val=N",
     "a loss of plain logits and reduction batchmean": "knowledge fit learns from that loss alone",
 }
 
@@ -34,12 +35,14 @@ def added(files: Iterable[Added]) -> str:
         new = one.imported
         brought = f"{_many(new.rows, 'run')} of {_many(new.curves, 'temperature curve')}" if new else "no new runs"
         lines.append(f"{file}: {brought} added{known}{profiles}{f', import {new.id}' if new else ''}")
+        lines += [f"  {_many(n, 'trial')} left out: {reason}" for reason, n in one.skipped.items()]
         if one.ignored:
             more = f" and {len(one.ignored) - NAMED} more" if len(one.ignored) > NAMED else ""
             names = one_line(", ".join(one.ignored[:NAMED]))
             lines.append(f"  left out, as no columns of a run: {names}{more}")
         lines += [
-            f"  {_many(n, 'curve')} lack {need}: {REMEDIES[need.split(',')[0]]}" for need, n in one.lacking.items()
+            f"  {_many(n, 'curve')} {'lacks' if n == 1 else 'lack'} {need}: {REMEDIES[need.split(',')[0]]}"
+            for need, n in one.lacking.items()
         ]
     return "\n".join(lines)
 
@@ -80,7 +83,9 @@ def imports(found: Sequence[Import]) -> str:
 def removed(one: Import, *, fitted: bool) -> str:
     """Say what an import took with it; `fitted` where a model of the user's own runs is in use."""
     gone = f"{_many(one.rows, 'run')} of {one_line(one.file)} removed, import {one.id}"
-    model = "\nThe model in use may have learned from them. Next: tempadvisor knowledge fit, or knowledge restore"
+    model = (
+        "\nThe model in use may have learned from what is gone. Next: tempadvisor knowledge fit, or knowledge restore"
+    )
     return gone + model * fitted
 
 
@@ -98,6 +103,7 @@ def coverage(found: Coverage) -> str:
         ("complete ones", found.complete),
         ("with a profile", found.with_profile),
         ("incomplete, but they teach", (0, found.glimpses)),
+        ("renamed copies, left out", (0, found.renamed)),
     ]
     head = ("", "shipped", "complete", "profile", "own", "complete", "profile")
     sources = [

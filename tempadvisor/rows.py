@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tempadvisor.errors import KnowledgeError
 from tempadvisor.fields import MOST, columns
@@ -17,6 +17,8 @@ COLUMNS = {column.name: column for column in RUN_COLUMNS}
 # Two runs may differ in these and be the same.
 BOOKKEEPING = ("train_seconds", "device", "versions", "commit", "time")
 Name = tuple[str | None, str | None]  # suite and curve
+Seed = tuple[Name, int]  # of a curve
+Label = TypeVar("Label", Name, Seed)
 Result = tuple[int, float, float, float]  # seed, temperature, validation and test accuracy
 DIFFERENT = 3  # results that agree by chance hardly ever
 Places = tuple[tuple[str, bool], ...]  # columns, and whether the run itself has each or its setup
@@ -73,6 +75,14 @@ def shared(run: Run) -> tuple[Any, ...]:
     return tuple(getattr(run if own else run.setup, name) for name, own in SHARED)
 
 
+def by_curve(runs: Iterable[Run]) -> dict[Name, list[Run]]:
+    """Return runs by suite and curve."""
+    curves: dict[Name, list[Run]] = defaultdict(list)
+    for run in runs:
+        curves[run.suite, run.curve].append(run)
+    return dict(curves)
+
+
 def curve_name(run: Run) -> str:
     """Return a name for the curve that a run is of, made of everything that its seeds and temperatures share."""
     known = [(name, value) for (name, _), value in zip(SHARED, shared(run), strict=True) if value is not None]
@@ -117,36 +127,66 @@ def results_in(cells: Iterable[Mapping[str, str]]) -> list[Result]:
 
 
 def copies(
-    known: Mapping[Name, Iterable[Result]], new: Mapping[Name, Iterable[Result]]
-) -> dict[Name, tuple[Name, int]]:
+    known: Mapping[Label, Iterable[Result]], new: Mapping[Label, Iterable[Result]], *, whole: bool = False
+) -> dict[Label, tuple[Label, int]]:
     """Return the new curves that are another under a new name, each with that one and how many runs they share.
 
     A copy has the accuracies of one that is known, or new and before it, to the last digit: in over half of the seeds
-    and temperatures that both have, and three different ones at least.
+    and temperatures that both have, and three different ones at least; where `whole`, in all of them, over half of
+    which are different.
 
     >>> three = [(0, 1.0, 0.7, 0.6), (0, 4.0, 0.8, 0.7), (0, 8.0, 0.8, 0.6)]
     >>> copies({("a", "b"): three}, {("c", "d"): [*three, (1, 1.0, 0.6, 0.6)], ("e", "f"): three[:2]})
     {('c', 'd'): (('a', 'b'), 3)}
     """
-    having: dict[Result, set[Name]] = defaultdict(set)
-    places: dict[Name, set[tuple[int, float]]] = defaultdict(set)
-    found: dict[Name, tuple[Name, int]] = {}
+    having: dict[Result, set[Label]] = defaultdict(set)
+    places: dict[Label, set[tuple[int, float]]] = defaultdict(set)
+    found: dict[Label, tuple[Label, int]] = {}
     for curves in (known, new):
         for name, its_results in curves.items():
             mine = set(its_results)
             places[name] |= {result[:2] for result in mine}
-            shared_with: dict[Name, set[Result]] = defaultdict(set)
+            shared_with: dict[Label, set[Result]] = defaultdict(set)
             for result in mine if curves is new else ():
                 for other in having[result] - {name}:
                     shared_with[other].add(result)
             if shared_with:
                 other, both = min(shared_with.items(), key=lambda one: (-len(one[1]), one[0]))
                 common = places[name] & places[other]
-                if len({result[2:] for result in both}) >= DIFFERENT and 2 * len(both) > len(common):
+                n_different = len({result[2:] for result in both})
+                # students that only guess agree, too, but in few results again and again
+                enough = len(both) == len(common) < 2 * n_different if whole else 2 * len(both) > len(common)
+                if enough and n_different >= DIFFERENT:
                     found[name] = other, len(both)
             for result in mine:
                 having[result].add(name)
     return found
+
+
+def seeds_again(
+    known: Mapping[Name, Iterable[Result]], new: Mapping[Name, Iterable[Result]]
+) -> dict[Name, dict[int, Seed]]:
+    """Return the seeds of new curves that have the results of another seed, of the same curve or another, by curve.
+
+    They do at every temperature that both have, with three different results at least, see `copies`.
+
+    >>> three = [(1.0, 0.7, 0.6), (4.0, 0.8, 0.7), (8.0, 0.8, 0.6)]
+    >>> seeds_again({}, {("a", "b"): [(seed, *one) for seed in (0, 5) for one in three]})
+    {('a', 'b'): {5: (('a', 'b'), 0)}}
+    """
+    before, after = (
+        {
+            (name, seed): [(0, *result[1:]) for result in its_results if result[0] == seed]
+            for name, its_results in ((name, list(results)) for name, results in curves.items())
+            for seed in sorted({result[0] for result in its_results})
+        }
+        for curves in (known, new)
+    )
+    found: dict[Name, dict[int, Seed]] = defaultdict(dict)
+    for (name, seed), (other, _) in copies(before, after, whole=True).items():
+        if other[1] != seed:
+            found[name][seed] = other
+    return dict(found)
 
 
 def texts_of(run: Run) -> dict[str, str]:
@@ -192,7 +232,7 @@ def lacking(run: Run, *, profiled: bool) -> tuple[str, ...]:
     """
     contract = run.setup.loss_contract()
     needs = {
-        "a profile of its teacher": profiled,
+        "a profile of the teacher": profiled,
         "n_val, the size of the validation split": run.n_val is not None,
         "a loss of plain logits and reduction batchmean": not contract.standardized
         and contract.reduction == "batchmean",

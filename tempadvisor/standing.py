@@ -18,6 +18,7 @@ import numpy as np
 from tempadvisor.documents import write_text
 from tempadvisor.errors import KnowledgeError, UsageError
 from tempadvisor.features import features
+from tempadvisor.files import refuse_special
 from tempadvisor.records import Standing, as_dict
 from tempadvisor.resources import knowledge_path, standing_path
 from tempadvisor.rules import RuleBook
@@ -90,8 +91,9 @@ def load_standings(path: Path, book: RuleBook) -> dict[str, Standing]:
     """Return a tally by rule; an empty one where the file is missing or of other rules than `book`.
 
     Raises:
-        KnowledgeError: the file is damaged.
+        KnowledgeError: the file is damaged, or no regular file.
     """
+    refuse_special(path, "a tally as `tempadvisor knowledge fit` writes it")
     if not path.exists():
         return {}
     try:

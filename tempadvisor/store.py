@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from tempadvisor.documents import profile_from
 from tempadvisor.errors import KnowledgeError, TempAdvisorError, UsageError, did_you_mean
+from tempadvisor.files import refuse_special
 from tempadvisor.imports import LONGEST_NAME, Reading, Refusal
 from tempadvisor.location import Place, place_of
 from tempadvisor.records import TeacherProfile, as_dict
@@ -79,7 +80,8 @@ class Import:
 class Added:
     """What became of a file: the import, if it brought anything new, how much was known; or why it is refused.
 
-    `lacking` says what curves of it lack to be learned from, with how many.
+    `lacking` says what curves of it lack to be learned from, with how many; `skipped` counts trials of a study that
+    are no runs, by why they are not.
     """
 
     file: str
@@ -90,6 +92,7 @@ class Added:
     ignored: tuple[str, ...]
     refused: tuple[Refusal, ...]
     lacking: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,7 +125,9 @@ def take(
     Raises:
         KnowledgeError: the database cannot be opened or written to; it is as it was before.
     """
-    nothing = Added(reading.file, None, len(reading.runs), 0, 0, reading.ignored, reading.refused)
+    nothing = Added(
+        reading.file, None, len(reading.runs), 0, 0, reading.ignored, reading.refused, skipped=reading.skipped
+    )
     if reading.refused:
         return nothing
     digests = {row: _digest(run) for row, run in reading.runs.items()}
@@ -306,6 +311,8 @@ def _database(place: Place, *, write: bool = False) -> Iterator[Any]:
     if not write and not place.exists:
         yield None
         return
+    if place.path is not None:
+        refuse_special(place.path, "a database of runs")
     try:
         with _engine(place, write).connect() as connection, connection.begin():
             if write:

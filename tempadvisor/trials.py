@@ -4,7 +4,8 @@ A trial becomes a row of its user attributes and parameters, by their names, wit
 
     suite         the study's name, unless an attribute says otherwise
     val_accuracy  the trial's value, which the study must maximize
-    status        FINISHED, PRUNED or FAILED; trials that still run or wait are left out
+    status        FINISHED, PRUNED or FAILED; trials that still run or wait are left out, and so are by `imports.py`
+                  those that did not finish and note an accuracy all the same
     time          when it ended
 
 so a study that varies `temperature` and notes `seed` and `test_accuracy` as user attributes needs only `--set` for

@@ -90,6 +90,7 @@ LAYERS = (
         "glimpses",
         "regressor",
         "audit",
+        "coverage",
         "rivals",
         "evaluation",
         "summary",

@@ -207,7 +207,8 @@ def test_stats_show_coverage_and_gaps_shipped_and_own(run: Run, answer: Callable
     assert "add it again with --profile" in done.out
     assert re.search(r"\n +shipped +complete +profile +own +complete +profile\n", done.out)
     assert re.search(r"\nincomplete, but they teach +0 +0\n", done.out)
-    assert found["glimpses"] == 0
+    assert re.search(r"\nrenamed copies, left out +0 +0\n", done.out)
+    assert (found["glimpses"], found["renamed"]) == (0, 0)
     assert re.search(r"\n  photos +0 +0 +0 +1 +0 +0\n", done.out)
     assert "temperature (curves)" in done.out
     assert "none: nadam" in done.out
@@ -247,6 +248,21 @@ def test_the_url_and_the_variable_name_the_database(desk: Path, run: Run, monkey
     monkeypatch.setenv("TEMPADVISOR_KNOWLEDGE", f"sqlite:///{desk}/a.db")
     assert "sweep.csv" in run("list").out
     assert not (desk / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("list",), ("stats",), ("check",), ("export",), ("remove", "x"), ("evaluate",), ("fit",)]
+)
+def test_a_database_that_is_named_must_be_there_to_be_read(
+    run: Run, desk: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    says = (
+        "must name a database that is there. There is no file taem.db. Check the URL; knowledge add begins a new one."
+    )
+    assert run(*words, "--knowledge", "sqlite:///taem.db") == Done(2, "", f"tempadvisor: --knowledge {says}\n")
+    monkeypatch.setenv("TEMPADVISOR_KNOWLEDGE", "sqlite:///taem.db")
+    assert run(*words) == Done(2, "", f"tempadvisor: TEMPADVISOR_KNOWLEDGE {says}\n")
+    assert not (desk / "taem.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -368,12 +384,27 @@ def test_a_profile_that_cannot_be_of_the_rows_teacher_is_refused(run: Run, desk:
     assert "--profile must have n_classes as the rows have. Got 10 against 7." in done.err
 
 
+def test_logits_given_as_a_profile_are_refused_with_the_command_that_makes_one(run: Run, desk: Path) -> None:
+    (desk / "my logits.npz").write_bytes(b"\xff\xfe not looked into")
+    done = run("add", "sweep.csv", *MAP, *SET, "--profile", "my logits.npz")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "tempadvisor: my logits.npz must be a profile. Got a file of logits, by its name. "
+        "Make one: tempadvisor profile 'my logits.npz' -o profile.json\n"
+    )
+    assert run("list").out.startswith("No runs of your own yet.")
+
+
 def test_add_says_what_its_curves_lack_to_be_learned_from_and_what_to_do(run: Run, answer: Any, desk: Path) -> None:
     save_profile(demo_profile(), desk / "profile.json")
     done = run("add", "sweep.csv", *MAP, *SET)
-    assert "1 curve lack a profile of its teacher: " in done.out
+    assert "1 curve lacks a profile of the teacher: " in done.out
     assert "add the file again with --profile FILE" in done.out
-    assert "1 curve lack n_val, the size of the validation split: " in done.out
+    assert "1 curve lacks n_val, the size of the validation split: " in done.out
+    (desk / "two.csv").write_text(
+        SWEEP.replace("seed,", "curve,seed,").replace("\n0,", "\nc,0,") + "d,0,4,0.8,0.8,a\n"
+    )
+    assert "2 curves lack a profile of the teacher: " in run("add", "two.csv", *MAP, *SET).out
     assert "add it with --set n_val=N" in done.out
     assert answer("add", "sweep.csv", *MAP, *SET, "--profile", "profile.json")["files"][0]["lacking"] == {
         "n_val, the size of the validation split": 1

@@ -56,7 +56,7 @@ def test_two_sources_are_too_few_to_learn_from():
 def test_new_runs_that_agree_are_not_held_to_make_advice_worse():
     steps = []
     found = compare(curves(numbers=(0,)), curves(("d",)), lambda done, n: steps.append((done, n)))
-    assert steps == [(i, 6) for i in range(1, 7)]
+    assert steps == [(i, 6) for i in (0, *range(4), *range(3, 7))]
     assert found.after <= found.before + 0.002
     assert not found.worse
 
@@ -125,9 +125,9 @@ def test_new_seeds_are_compared_by_the_accuracies_that_were_measured_before(monk
 
     monkeypatch.setattr(fitting, "evaluate", evaluated)
     found = compare(old, [*new, made("d", 0, 0)])
-    assert [curve.run.curve for curve in seen[0][0]] == [curve.run.curve for curve in old]
-    assert seen[0][0][0] is new[0]
-    assert [curve.run.source for curve in seen[0][1]] == ["d"]
+    assert [curve.run.curve for curve in seen[1][0]] == [curve.run.curve for curve in old]
+    assert seen[1][0][0] is new[0]
+    assert [curve.run.source for curve in seen[1][1]] == ["d"]
     assert found.before == found.after
     assert (found.low, found.high) == (0, 0)
 
@@ -149,12 +149,42 @@ def test_advice_without_the_new_curves_is_evaluated_once_as_long_as_nothing_chan
 
     monkeypatch.setattr(fitting, "evaluate", evaluated)
     first, evaluations, steps = compared()
-    assert (evaluations, steps) == ([1, 0], [(3, 6), (6, 6)])
+    assert (evaluations, steps) == ([0, 1], [(0, 6), (3, 6), (6, 6)])
     assert first.before != first.after
-    assert compared() == (first, [1], [(3, 3)])
-    assert compared([dataclasses.replace(old[0], val_accuracy=old[0].val_accuracy + 0.01), *old[1:]])[1] == [1, 0]
+    assert compared() == (first, [1], [(0, 3), (3, 3)])
+    assert compared([dataclasses.replace(old[0], val_accuracy=old[0].val_accuracy + 0.01), *old[1:]])[1] == [0, 1]
     model_path().with_name("compared.json").write_text("{}")
-    assert compared()[1] == [1, 0]
+    assert compared()[1] == [0, 1]
+
+
+def test_an_interrupted_comparison_keeps_the_half_that_it_has_done(monkeypatch):
+    old, seen = curves(numbers=(0,)), []
+
+    def evaluated(some, *, beside=(), **_):
+        seen.append(len(beside))
+        if seen == [0, 1]:
+            raise KeyboardInterrupt
+        cases = cases_of(some)
+        return Evaluation("source", cases, (score("advice", cases, np.full(len(cases), 1.0)),), {}, None)
+
+    monkeypatch.setattr(fitting, "evaluate", evaluated)
+    with pytest.raises(KeyboardInterrupt):
+        compare(old, [made("d", 0, 0)])
+    compare(old, [made("d", 0, 0)])
+    assert seen == [0, 1, 1]
+
+
+@pytest.mark.parametrize("begin", [refit, fitting.evaluated])
+def test_before_the_folds_are_known_runs_are_said_to_be_read(monkeypatch, begin):
+    told = []
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "known_curves", stop)
+    with pytest.raises(KeyboardInterrupt):
+        begin(progress=lambda *step: told.append(step))
+    assert told == [(0, None, "reading all runs")]
 
 
 def test_worse_means_that_the_whole_interval_lies_above_zero():

@@ -13,8 +13,8 @@ from test_regressor import made, teacher
 
 from tempadvisor import evaluation, fitting, holdings, render_knowledge
 from tempadvisor.advise import recommend
-from tempadvisor.audit import coverage
 from tempadvisor.belief import rules_response
+from tempadvisor.coverage import coverage
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.evaluation import cases_of, choose, evaluate
 from tempadvisor.evidence import profiles_path, write_profiles

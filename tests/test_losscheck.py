@@ -205,8 +205,23 @@ def test_a_name_that_is_none_is_refused(spec: str) -> None:
 
 
 def test_a_module_that_is_missing_is_refused() -> None:
-    with pytest.raises(InputError, match="ModuleNotFoundError"):
-        check_loss("no_such_module:loss")
+    """By which name, and where it was looked for."""
+    for spec, missing in (("nosuch:loss", "nosuch"), ("nosuch.of.mine:loss", "nosuch"), ("json.of:loss", "json.of")):
+        with pytest.raises(InputError) as caught:
+            check_loss(spec)
+        assert str(caught.value) == (
+            f"module {spec[:-5]} could not be imported: {missing} is neither in the current directory, {Path.cwd()}, "
+            "nor on PYTHONPATH, nor an installed package. Change to the directory it is in, or install it."
+        )
+
+
+def test_a_module_that_imports_what_is_missing_is_refused_with_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needy.py").write_text("import nosuch\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="module needy could not be imported: it needs nosuch, which is not found"):
+        check_loss("needy:loss")
 
 
 def test_a_parameter_without_a_value_is_asked_for() -> None:

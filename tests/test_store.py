@@ -15,7 +15,8 @@ import optuna
 import pytest
 
 from tempadvisor import holdings
-from tempadvisor.audit import coverage, findings
+from tempadvisor.audit import findings
+from tempadvisor.coverage import coverage
 from tempadvisor.curves import TEMPERATURES
 from tempadvisor.errors import InputError, KnowledgeError, UsageError
 from tempadvisor.evidence import profiles_path, write_profiles
@@ -23,6 +24,8 @@ from tempadvisor.holdings import add, export_file, export_text, own_runs, shippe
 from tempadvisor.imports import read_file
 from tempadvisor.location import place_of
 from tempadvisor.records import TrainingSetup
+from tempadvisor.render_knowledge import added as rendered
+from tempadvisor.resources import knowledge_path
 from tempadvisor.runs import Run, read_runs, write_runs
 from tempadvisor.store import imports, remove, stored
 from tempadvisor.teachers import demo_profile
@@ -471,6 +474,25 @@ class TestOptuna:
         add([storage], {}, FIXED)
         assert [(run.val_accuracy, run.test_accuracy) for run in own_runs()[0]] == [(0.6, None)]
 
+    def test_a_trial_that_did_not_finish_and_notes_an_accuracy_is_left_out_and_counted(
+        self, storage: str, study: optuna.Study
+    ) -> None:
+        state = optuna.trial.TrialState
+        study.add_trial(finished(1.0))
+        for temperature, ended in ((2.0, state.PRUNED), (4.0, state.PRUNED), (8.0, state.FAIL)):
+            study.add_trial(finished(temperature, ended, acc=0.4))
+        study.add_trial(finished(16.0, state.PRUNED))
+        (added,) = add([storage], {"acc": "test_accuracy", "test_accuracy": ""}, FIXED)
+        assert added.refused == ()
+        assert dict(added.skipped) == {
+            "the accuracy of a pruned trial is its last report, not a result": 2,
+            "the accuracy of a failed trial is no result": 1,
+        }
+        assert "  2 trials left out: the accuracy of a pruned trial is its last report, not a result\n" in rendered(
+            [added]
+        )
+        assert [(run.temperature, run.status) for run in own_runs()[0]] == [(1.0, "FINISHED"), (16.0, "PRUNED")]
+
     def test_one_of_several_studies_is_named(self, storage: str, study: optuna.Study) -> None:
         study.add_trial(finished(1.0))
         optuna.create_study(study_name="other", storage=opened(storage), direction="minimize")
@@ -500,14 +522,16 @@ def opened(url: str) -> Any:
     return JournalStorage(JournalFileBackend(url.removeprefix("journal:///")))
 
 
-def finished(temperature: float, state: Any = optuna.trial.TrialState.COMPLETE, *, test: bool = True) -> Any:
+def finished(
+    temperature: float, state: Any = optuna.trial.TrialState.COMPLETE, *, test: bool = True, **noted: float
+) -> Any:
     complete = state == optuna.trial.TrialState.COMPLETE
     return optuna.trial.create_trial(
         state=state,
         value=0.6 if complete else None,
         params={"temperature": temperature},
         distributions={"temperature": optuna.distributions.FloatDistribution(1, 16)},
-        user_attrs={"seed": 3, **({"test_accuracy": 0.5} if test and complete else {})},
+        user_attrs={"seed": 3, **({"test_accuracy": 0.5} if test and complete else {}), **noted},
     )
 
 
@@ -678,6 +702,84 @@ class TestCheck:
             "All its 6 runs with KD have the accuracies of curve c of suite mine, which differs in lr, epochs."
         )
 
+    def hundredth(self, run: Run, *names: str) -> Run:
+        return dataclasses.replace(run, **{name: getattr(run, name) / 100 for name in names})
+
+    def test_a_run_divided_by_100_is_known_by_the_other_seeds(self) -> None:
+        runs = some()
+        runs[6] = self.hundredth(runs[6], "val_accuracy", "test_accuracy")
+        assert self.kinds(runs) == ["implausible"]
+        assert (findings()[0].code, findings()[0].text) == (
+            "divided",
+            "A hundredth of what others of its teacher have: 0.00705 with T=4, seed 1. Runs that look so: 1 of 8. "
+            "Divided by 100 once too often?",
+        )
+
+    def test_one_accuracy_divided_by_100_is_known_by_the_other_one(self) -> None:
+        runs = some()
+        runs[6] = self.hundredth(runs[6], "test_accuracy")
+        assert self.kinds(runs) == ["implausible"]
+        assert "0.00705 with T=4, seed 1" in findings()[0].text
+
+    @pytest.mark.parametrize("shipped", [False, True])
+    def test_a_curve_divided_by_100_is_known_by_others_of_its_teacher(self, no_corpus: Path, shipped: bool) -> None:
+        longer = dataclasses.replace(RUN.setup, epochs=9)
+        small = [self.hundredth(run, "val_accuracy", "test_accuracy") for run in some(curve="d", setup=longer)]
+        if shipped:
+            write_runs(no_corpus / "mine.csv", some())
+            assert self.kinds(small) == ["implausible"] * 2
+        else:
+            assert self.kinds(some(), small) == ["implausible"] * 2
+        assert [(one.curve, one.code) for one in findings()] == [("d", "divided"), ("d", "worse_than_guessing")]
+        assert "Runs that look so: 8 of 8." in findings()[0].text
+
+    def test_a_student_that_learned_nothing_was_not_divided_by_100(self) -> None:
+        runs = some(n_classes=100, val_accuracy=0.98, test_accuracy=0.99)
+        for i in (3, 7):
+            runs[i] = dataclasses.replace(runs[i], test_accuracy=0.98)
+        runs[6] = dataclasses.replace(runs[6], val_accuracy=0.0098, test_accuracy=0.01)
+        self.kinds(runs)
+        assert "divided" not in [one.code for one in findings()]
+
+    def test_accuracies_under_new_seeds_are_named(self) -> None:
+        again = [dataclasses.replace(run, seed=(run.seed or 0) + 4) for run in some(2)]
+        assert self.kinds(some(3), again) == ["duplicate"]
+        (found,) = findings()
+        assert (found.code, found.curve) == ("seed_again", "c")
+        assert found.text == "Seeds have their accuracies again under other seeds: 4 those of 0, 5 those of 1."
+
+    def test_accuracies_of_another_curve_under_new_seeds_are_named(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", some(5))
+        setup = dataclasses.replace(RUN.setup, epochs=9)
+        again = [dataclasses.replace(run, seed=(run.seed or 0) + 7, curve="d", setup=setup) for run in some(5)]
+        assert self.kinds(again) == ["duplicate"]
+        assert findings()[0].text == (
+            "Seeds of curve c of suite mine have their accuracies again under other seeds: 7 those of 0, "
+            "8 those of 1, 9 those of 2 and 2 more."
+        )
+
+    def test_seeds_that_agree_by_guessing_or_in_part_are_none_again(self) -> None:
+        guess = some(2, TEMPERATURES, val_accuracy=0.1, test_accuracy=0.1)
+        guess = [
+            dataclasses.replace(run, test_accuracy=min(0.11, 0.09 + (run.temperature or 0) / 200))
+            if (run.temperature or 0) < 4
+            else run
+            for run in guess
+        ]
+        part = [dataclasses.replace(run, curve="e") for run in some(1, (1.0, 2.0, 4.0, 8.0))]
+        other = [dataclasses.replace(run, seed=1) for run in part[:3]]
+        other.append(dataclasses.replace(part[3], seed=1, test_accuracy=0.6))
+        setup = dataclasses.replace(RUN.setup, epochs=9)
+        learned = some(1, TEMPERATURES, first_seed=2)
+        self.kinds([*guess, *learned], [dataclasses.replace(run, setup=setup) for run in (*part, *other)])
+        assert "seed_again" not in [one.code for one in findings()]
+
+    @pytest.mark.slow
+    def test_nothing_is_wrong_with_the_shipped_corpus(self) -> None:
+        files = [str(path) for path in knowledge_path("runs").glob("*.csv") if not path.name.startswith("frozen")]
+        assert all(one.imported and not one.refused for one in add(files, {}, {}))
+        assert findings() == ()
+
     def test_the_order_is_the_same_on_each_call(self) -> None:
         two = [some(curve=name, suite=suite) for suite in ("b", "a") for name in ("z", "y")]
         self.kinds(*two, some(1, curve="flat", test_accuracy=0.7, setup=dataclasses.replace(RUN.setup, lr=0.9)))
@@ -710,11 +812,11 @@ class TestCheck:
         assert found.keys() == {(held["0.csv"],), (held["1.csv"],)}
         assert len(findings()) == 2
         assert found[held["0.csv"],].text == (
-            "4 of its 16 rows are those of the shipped corpus and count once. "
+            "Rows that the shipped corpus has too, and that count once: 4 of its 16. "
             f"Run tempadvisor knowledge remove {held['0.csv']}, then add the file again for the other 12."
         )
         assert found[held["1.csv"],].text.endswith(
-            "8 of its 8 rows are those of the shipped corpus and count once. "
+            "Rows that the shipped corpus has too, and that count once: 8 of its 8. "
             f"Run tempadvisor knowledge remove {held['1.csv']}."
         )
 
@@ -722,7 +824,9 @@ class TestCheck:
         self.kinds(some(4))
         write_runs(no_corpus / "mine.csv", [*some(1, [4.0, 8.0]), *some(1, [1.0], test_accuracy=0.5)])
         assert [one.kind for one in findings()] == ["duplicate", "contradiction"]
-        assert findings()[1].text.startswith("1 of its 16 rows say otherwise than those of the shipped corpus")
+        assert findings()[1].text.startswith(
+            "Rows that say otherwise than the shipped corpus, which counts: 1 of its 16."
+        )
 
     def test_other_seeds_of_a_shipped_curve_are_compared_with_it(self, no_corpus: Path) -> None:
         self.kinds(some(4, [4.0], first_seed=4))
@@ -779,11 +883,22 @@ class TestStats:
             ("8", 1),
         ]
 
+    def test_renamed_copies_of_shipped_curves_are_counted_apart(self, no_corpus: Path) -> None:
+        write_runs(no_corpus / "mine.csv", some())
+        copy = some(curve="z", suite="y", source="maps", dataset="maps", teacher="t")
+        own = [dataclasses.replace(run, val_accuracy=0.6) for run in some(curve="own", source="maps")]
+        add([written("own.csv", [*copy, *own])], {}, {})
+        found = coverage()
+        assert (found.runs, found.curves, found.renamed) == ((8, 8), (1, 1), 1)
+        assert [(one.value, one.shipped, one.own) for one in found.sources] == [("maps", 0, 1), ("photos", 1, 0)]
+
     def test_complete_curves_and_those_with_a_profile_are_counted_by_source(self, no_corpus: Path) -> None:
         whole = (None, *TEMPERATURES)
         write_runs(no_corpus / "mine.csv", [*some(4, whole, curve="a"), *some(4, whole, curve="b"), *some(curve="d")])
         write_profiles(no_corpus / "mine.teachers.jsonl", dict.fromkeys("ad", demo_profile()))
-        name = written("own.csv", [*some(4, whole, curve="e", source="maps"), *some(2, whole, 4, curve="a")])
+        name = written(
+            "own.csv", [*some(4, whole, curve="e", source="maps", val_accuracy=0.6), *some(2, whole, 4, curve="a")]
+        )
         add([name], {}, {})
         found = coverage()
         assert (found.complete, found.with_profile) == ((2, 2), (1, 1))  # of a there are six seeds together

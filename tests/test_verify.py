@@ -74,6 +74,7 @@ def a_nan(): return Tutor(lambda logits: logits * torch.nan)
 def a_tuple(): return Tutor(lambda logits: (logits, logits))
 def one_number(): return Tutor(lambda logits: logits[:, 0])
 def one_row(): return Tutor(lambda logits: logits[:1])
+def reordered(): return Tutor(lambda logits: torch.cat([logits[:, :1] + 99, logits.flip(1)], 1))
 def five_classes(): return Tutor(lambda logits: logits[:, :5])
 def raising(): return Tutor(wrong)
 def leaving(): return Tutor(lambda logits: exit(3))
@@ -535,6 +536,25 @@ class TestTeachers:
         torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0)  # pixels are stored as whole numbers
         assert case.profile.accuracy == live.profile.accuracy
 
+    @pytest.mark.parametrize(
+        ("plain", "teacher"), [("tutors:a_tutor", "tutors:reordered"), ("digits.npy", "reordered.npy")]
+    )
+    def test_a_class_map_brings_outputs_to_the_classes_before_students_learn_from_them(
+        self, plain: str, teacher: str
+    ) -> None:
+        logits = teacher_logits()[0]
+        np.save("digits.npy", logits)
+        np.save("reordered.npy", np.c_[logits[:, :1] + 99, logits[:, ::-1]])
+        Path("map.csv").write_text("".join(f"{k},{10 - k}\n" for k in range(10)), encoding="utf-8")
+        task = dataclasses.replace(TASK, teacher=teacher)
+        expected, mapped = (
+            untimed(verify.verify(one, budget="2")).trials
+            for one in (dataclasses.replace(TASK, teacher=plain), dataclasses.replace(task, class_map="map.csv"))
+        )
+        assert mapped == expected
+        with pytest.raises(InputError, match="Give --class-map"):
+            task.case()
+
     def test_their_labels_must_be_those_of_the_data(self, refused: Callable[..., str]) -> None:
         logits, labels = teacher_logits()
         labels[7] = (labels[7] + 1) % 10
@@ -837,7 +857,7 @@ class TestResults:
             assert report is not None
             report(3, 10, "confirmed: " + "T=4 is better " * 10)
         shown = re.findall(r"Training students.*", terminal.getvalue())[-1]
-        assert re.search(r" 3 .*-:--:--.* confirmed: .*…", shown), shown
+        assert re.search(r" 3 of 10 .*-:--:--.* confirmed: .*…", shown), shown
 
     def test_the_runs_are_taken_by_knowledge_add(
         self, run: Run, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
