@@ -77,8 +77,8 @@ def profile(
         teacher: a logits file (`logits.open_logits`), an array or tensor of logits (N, C), or an `nn.Module`.
         labels: (N,), class numbers, where they are not in the file or in `data`.
         data: for a module, its inputs: a tensor or array of them, a pair (inputs, labels), a map-style data set
-            or a `DataLoader` over one, all sampled at random; or any other iterable of batches x or (x, y), read
-            in its order and to its end.
+            or a `DataLoader` over one, all sampled at random; or any other iterable of batches, read in its order and
+            to its end. A batch is x, (x, y), or a dict with x as `pixel_values` or `image` and y as `labels` or `label`.
         name: what to call the teacher.
         class_map: for each class of the labels, the number of the teacher's output that stands for it; others are
             left out.

@@ -336,6 +336,51 @@ def test_data_sets_and_loaders_are_sampled_at_random_and_other_batches_read_to_t
     assert (beside.n_samples, beside.accuracy) == (3000, 1.0)
 
 
+@pytest.mark.parametrize("names", [("pixel_values", "labels"), ("image", "label")])
+def test_batches_as_dicts_are_taken_under_the_names_of_hugging_face_and_their_rows_in_random_order(
+    teacher, inputs, names
+):
+    from torch.utils.data import DataLoader
+
+    labels = torch.tensor(wanted(teacher, inputs).argmax(axis=1))
+    order = labels.argsort()
+    rows = [dict(zip(names, pair, strict=True)) for pair in zip(inputs[order], labels[order], strict=True)]
+    loader = DataLoader(rows, batch_size=50)
+    full = profile(teacher, data=(inputs, labels), read_all=True)
+    found = profile(teacher, data=loader, read_all=True)
+    assert (found.n_samples, found.accuracy) == (3000, 1.0)
+    assert found.entropy_nats == pytest.approx(full.entropy_nats, abs=1e-5)
+    quick = profile(teacher, data=loader, tolerance=0.05)
+    assert quick.n_samples < 3000
+    assert quick.softness_temperatures == pytest.approx(full.softness_temperatures, rel=0.1)
+    beside = profile(teacher, labels[order], data=[{names[0]: inputs[order]}])
+    assert (beside.n_samples, beside.accuracy) == (3000, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        ({"input_ids": [1], "labels": [0]}, "one of pixel_values, .*Got a dict of input_ids, labels"),
+        ([object()], "of tensors. Got object for inputs"),
+        ({"image": ["a.png", None]}, "of tensors. Got list for inputs"),
+    ],
+)
+def test_batches_in_which_no_inputs_are_found_are_refused_in_one_line(teacher, batch, says):
+    with pytest.raises(InputError, match=f"a batch must be .*{says}") as error:
+        profile(teacher, data=[batch])
+    assert error.value.code == "bad_data"
+
+
+def test_a_loader_of_a_stream_is_read_to_its_end(teacher, inputs):
+    from torch.utils.data import DataLoader, IterableDataset
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(inputs)
+
+    assert profile(teacher, data=DataLoader(Stream(), batch_size=50), tolerance=0.05).n_samples == 3000
+
+
 def test_a_teacher_in_training_mode_is_run_in_evaluation_mode_and_that_is_said(teacher, inputs):
     found = profile(teacher.train(), data=inputs, read_all=True)
     assert "training_mode" in codes(found)
