@@ -173,7 +173,7 @@ class Prepared(nn.Module):
         kind = next((p.dtype for p in self.teacher.parameters() if p.is_floating_point()), torch.float32)
         pixels = resized(images.float() / 255, self.framing).to(kind)
         if self.repeats(images.shape[1]):
-            pixels = pixels.expand(-1, self.channels, -1, -1)
+            pixels = pixels.expand(-1, 3, -1, -1)
         return self.teacher(pixels.contiguous(memory_format=torch.channels_last) if self.convolves else pixels)
 
     def repeats(self, channels: int) -> bool:

@@ -52,9 +52,10 @@ def saved(photos: Path, file: Path, *, trained: bool) -> str:
         network = models.normalized(model).train()
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         with one_thread():  # two that wait for each other take minutes where the cores are busy
-            for rows in torch.randperm(120, generator=torch.Generator().manual_seed(0)).repeat(8).split(20):
+            for rows in torch.split(torch.randperm(120, generator=torch.Generator().manual_seed(0)).repeat(8), 20):
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(network(pixels[rows]), labels[rows]).backward()
+                loss = torch.nn.functional.cross_entropy(network(pixels[rows]), labels[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, file)
     return str(file)
