@@ -19,6 +19,7 @@ from tempadvisor.records import Notice
 
 _LARGEST_SPAN = 1e12  # squares and sums of this stay far inside float32
 _JUDGED = 256  # rows of a first block that are enough to tell what they are
+_LUCK = 3.0  # standard deviations
 _RAW = "Take the outputs of the last layer, before softmax."
 
 
@@ -215,26 +216,62 @@ def check_order(labels: Whole, predicted: Whole, n_outputs: int, where: str) -> 
     )
 
 
-def check_accuracy(accuracy: float, n_samples: int, n_classes: int, where: str) -> Iterator[Notice]:
-    """Check that a teacher beats chance, 1 / K.
+def check_accuracy(labels: Whole, predicted: Whole, n_outputs: int, where: str) -> Iterator[Notice]:
+    """Check that a teacher beats chance, and beats itself with its outputs shuffled.
+
+    A network with random weights tells inputs apart in ways of its own, so some are right more often than 1 / K,
+    however many samples there are; but its outputs could as well stand for the classes in any other order.
+
+    Args:
+        labels: (n,), class numbers.
+        predicted: (n,), the output that is largest.
+        n_outputs: K, of the teacher.
+        where: what the logits are called.
 
     Raises:
-        ClassOrderError: it does not, by more than a fifth of chance or one standard error of it.
+        ClassOrderError: its accuracy is not above chance, by more than a fifth of it or one standard error; or its
+            mean accuracy over classes is not, by three standard deviations over orders (fewer below 7 classes).
     """
-    chance = 1 / n_classes
-    error = math.sqrt(chance * (1 - chance) / n_samples)
-    if accuracy <= chance + min(error, chance / 5):
+    accuracy, chance = float((labels == predicted).mean()), 1 / n_outputs
+    error = math.sqrt(chance * (1 - chance) / len(labels))
+    over_classes, spread = shuffled(labels, predicted, n_outputs)
+    luck = min(_LUCK, 0.5 * (len(np.unique(labels)) - 1)) * spread  # K - 1 spreads are as far as any teacher comes
+    above = accuracy > chance + min(error, chance / 5)
+    in_order = luck < 1e-6 or over_classes > chance + luck  # one answer to all has no luck
+    if not above or not in_order:
+        more = ", and as much comes of shuffling its outputs" if above else ""
         raise ClassOrderError(
-            f"the teacher must be better than chance. Got accuracy {accuracy:.3g} where chance is {chance:.3g} "
+            f"the teacher must be better than chance. Got accuracy {accuracy:.3g} where chance is {chance:.3g}{more} "
             f"({where}). Were its weights loaded, does it know these classes, in this order, and are its inputs "
             "normalized as it expects?",
             code="class_order",
         )
-    if accuracy <= chance + 3 * error:
+    if accuracy <= chance + max(3 * error, chance / 5) or over_classes <= chance + 4 / 3 * luck:
         yield Notice(
             "near_chance",
             f"The teacher's accuracy {accuracy:.3g} is hardly above chance ({chance:.3g}): class order?",
         )
+
+
+def shuffled(labels: Whole, predicted: Whole, n_outputs: int) -> tuple[float, float]:
+    """Return a teacher's mean accuracy over classes, and the standard deviation of it over all orders of its outputs.
+
+    Let c_ij be the share of answers j among the samples of class i, divided by the number of classes. Over orders,
+    the sum of c_ij where i = j has the mean 1 / K and the variance
+    sum_ij (c_ij - r_i / K - s_j / K + 1 / K^2)^2 / (K - 1), with r and s the sums of rows and columns.
+
+    >>> right = np.array([0, 1, 2])  # in all orders: 1, three times 1/3, twice 0
+    >>> [round(one, 3) for one in shuffled(right, right, 3)]
+    [1.0, 0.333]
+    """
+    counts = np.bincount(labels, minlength=n_outputs)
+    n_classes = int((counts > 0).sum())
+    pairs, found = np.unique(labels.astype(np.int64) * n_outputs + predicted, return_counts=True)
+    label, answer = np.divmod(pairs, n_outputs)
+    cells = found / (counts[label] * n_classes)
+    columns = np.bincount(answer, weights=cells, minlength=n_outputs)
+    squares = (cells**2).sum() - (1 / n_classes + (columns**2).sum()) / n_outputs + 1 / n_outputs**2
+    return float(cells[label == answer].sum()), math.sqrt(max(float(squares), 0.0) / (n_outputs - 1))
 
 
 def trust_notices(top1_probability: float, logits_from: str | None) -> Iterator[Notice]:

@@ -27,6 +27,7 @@ class Classifier(nn.Module):
         self.model, self.pretrained_cfg, self.tokenizer = model, config, tokenizer
         labels: dict[int, str] = model.config.id2label  # type: ignore[assignment, union-attr]
         self.class_names = tuple(str(labels[number]) for number in sorted(labels))
+        self.channels: int | None = getattr(model.config, "num_channels", None)
 
     def forward(self, inputs: Any) -> Tensor:
         """Return logits (n, K) of images, or of a list of n texts."""

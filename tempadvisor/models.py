@@ -127,7 +127,8 @@ def live(
             (TorchScript, `torch.export` or ONNX); or `package.module:factory`, a callable that returns an nn.Module
             and takes nothing.
         model: name of the checkpoint's architecture.
-        image_shape: (channels, height, width), for the built-in architectures.
+        image_shape: (channels, height, width) of the data, for the built-in architectures; where it has one channel
+            and the teacher takes three, gray images are repeated.
         preprocess: what a user says of the model's inputs, see `preprocessing.changed`; the model itself knows the
             rest, but for a factory's module, whose normalization belongs in it.
 
@@ -135,50 +136,35 @@ def live(
         InputError: it cannot be had, or the weights do not fit; what does not fit is named.
         UsageError: `preprocess` is not understood.
     """
-    raw = _raw(spec, model, image_shape)
+    raw, channels = _raw(spec, model, image_shape)
     own = changed(own_preprocessing(raw, factory=_is_factory(spec)), preprocess)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Prepared(_behind(raw, own), own.framing).to(device).train(raw.training)
+    return Prepared(_behind(raw, own), own.framing, channels).to(device).train(raw.training)
 
 
-def prepared(teacher: nn.Module) -> Prepared:
-    """Return a normalized teacher made to take uint8 images, at its own size where timm states one; on a GPU."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Prepared(teacher, own_preprocessing(teacher, factory=True).framing).to(device).eval()
-
-
-def load_teacher(
-    spec: str, *, model: str | None = None, image_shape: tuple[int, int, int] = (3, 32, 32)
-) -> nn.Module:
-    """Return a teacher of images in [0, 1] at its own size, in evaluation mode; see `live`.
-
-    Raises:
-        InputError: it cannot be had, or the weights do not fit; what does not fit is named.
-    """
-    raw = _raw(spec, model, image_shape)
-    return _behind(raw, own_preprocessing(raw, factory=_is_factory(spec))).eval()
-
-
-def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> nn.Module:
-    """Return the module that a user names, as it is."""
+def _raw(spec: str, model: str | None, image_shape: tuple[int, int, int]) -> tuple[nn.Module, int | None]:
+    """Return the module that a user names, as it is, and how many channels it takes, where that is known."""
     if Path(spec).suffix.lower() in (*CHECKPOINTS, *PROGRAMS):
         if is_program(Path(spec)):
-            return load_program(Path(spec))
+            program = load_program(Path(spec))
+            return program, program.channels
         if model is None:
             raise InputError(
                 f"{spec} must come with the name of its model. Got none. Add --model NAME.", code="no_model"
             )
-        return _from_checkpoint(Path(spec), model, image_shape).eval()
+        loaded, channels = _from_checkpoint(Path(spec), model, image_shape)
+        return loaded.eval(), channels
     if is_transformer(spec):
-        return load_transformer(spec)
+        classifier = load_transformer(spec)
+        return classifier, classifier.channels
     if _is_factory(spec):
-        return _from_factory(spec)
+        return _from_factory(spec), None
     if ":" in spec and not spec.removeprefix("timm/").startswith(TIMM_PREFIXES):
         raise InputError(
             f"a factory must be package.module:factory. Got {spec[:100]!r}. Name its module by dots.",
             code="bad_factory",
         )
-    return _timm(spec, None, image_shape[0], pretrained=True).eval()
+    return _timm(spec, None, image_shape[0], pretrained=True).eval(), image_shape[0]
 
 
 def _is_factory(spec: str) -> bool:
@@ -215,10 +201,11 @@ def _behind(model: nn.Module, own: Preprocessing) -> nn.Module:
     return nn.Sequential(Normalize(mean, std), model)
 
 
-def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> nn.Module:
+def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Return a model with the weights of a file, and how many channels it takes: three, if so, of gray images too."""
     tensors = read_checkpoint(path)
 
-    def shapes(name: str, n_classes: int) -> Shapes:
+    def shapes(name: str, n_classes: int, image_shape: tuple[int, int, int] = image_shape) -> Shapes:
         with torch.device("meta"):
             model = build(name, image_shape=image_shape, n_classes=n_classes, seed=0)
         return {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -229,6 +216,10 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
     sizes = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
     n_classes = sizes[0] if sizes else 2
     wrong = misfits(tensors, shapes(name, n_classes))
+    if wrong and image_shape[0] == 1:
+        colored = (3, image_shape[1], image_shape[2])
+        if not misfits(tensors, shapes(name, n_classes, colored)):
+            image_shape, wrong = colored, []
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         near = nearest(tensors, _alike(name), lambda other: shapes(other, n_classes))
@@ -238,7 +229,7 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
         )
     model = build(name, image_shape=image_shape, n_classes=n_classes, seed=0)
     model.load_state_dict(tensors, strict=False)
-    return model
+    return model, image_shape[0]
 
 
 def _alike(name: str) -> list[str]:

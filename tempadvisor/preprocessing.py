@@ -155,11 +155,14 @@ class Normalize(nn.Module):
 
 
 class Prepared(nn.Module):
-    """A teacher that takes uint8 images (n, channels, height, width) as they are stored, of any size it can have."""
+    """A teacher that takes uint8 images (n, channels, height, width) as they are stored, of any size it can have.
 
-    def __init__(self, teacher: nn.Module, framing: Framing | None) -> None:
+    `channels` is what it was built for, where that is known: gray images are repeated for one of colors.
+    """
+
+    def __init__(self, teacher: nn.Module, framing: Framing | None, channels: int | None = None) -> None:
         super().__init__()
-        self.teacher, self.framing = teacher, framing
+        self.teacher, self.framing, self.channels = teacher, framing, channels
         self.convolves = any(isinstance(part, nn.Conv2d) for part in teacher.modules())
         if self.convolves:
             teacher.to(memory_format=torch.channels_last)  # about 1.7 times faster on a CPU
@@ -169,7 +172,13 @@ class Prepared(nn.Module):
             return self.teacher(images)
         kind = next((p.dtype for p in self.teacher.parameters() if p.is_floating_point()), torch.float32)
         pixels = resized(images.float() / 255, self.framing).to(kind)
+        if self.repeats(images.shape[1]):
+            pixels = pixels.expand(-1, 3, -1, -1)
         return self.teacher(pixels.contiguous(memory_format=torch.channels_last) if self.convolves else pixels)
+
+    def repeats(self, channels: int) -> bool:
+        """Tell whether images of so many channels are gray ones that a teacher of colors gets."""
+        return channels == 1 and self.channels == 3
 
 
 def resized(images: Tensor, framing: Framing | None) -> Tensor:

@@ -77,8 +77,8 @@ def profile(
         teacher: a logits file (`logits.open_logits`), an array or tensor of logits (N, C), or an `nn.Module`.
         labels: (N,), class numbers, where they are not in the file or in `data`.
         data: for a module, its inputs: a tensor or array of them, a pair (inputs, labels), a map-style data set
-            or a `DataLoader` over one, all sampled at random; or any other iterable of batches x or (x, y), read
-            in its order and to its end.
+            or a `DataLoader` over one, all sampled at random; or any other iterable of batches, read in its order and
+            to its end. A batch is x, (x, y), or a dict with `pixel_values` or `image`, and `labels` or `label`.
         name: what to call the teacher.
         class_map: for each class of the labels, the number of the teacher's output that stands for it; others are
             left out.
@@ -165,6 +165,7 @@ def _measure(
     if seen:
         labels, predicted = (np.concatenate(part) for part in zip(*seen, strict=True))
         gate.check_order(labels, predicted, tally.n_classes, stream.where)
+        notices.extend(gate.check_accuracy(labels, predicted, tally.n_classes, stream.where))
     return tally, notices
 
 
@@ -218,9 +219,6 @@ def _record(
     for level, found in zip(SOFTNESS_LEVELS, levels, strict=True):
         if found:
             errors[f"softness_temperature_{level:g}"] = found[0] * found[1]
-    if tally.labelled:
-        accuracy = float(scalars["accuracy"].value)
-        notices = [*notices, *gate.check_accuracy(accuracy, tally.n_samples, tally.n_classes, stream.where)]
     notices = [*notices, *gate.trust_notices(float(scalars["top1_probability"].value), logits_from)]
     gap, rest = float(scalars["top_gap"].value), float(scalars["rest_std"].value)
     related = tally.relations()

@@ -56,8 +56,6 @@ class Program(nn.Module):
         self.pretrained_cfg = {"input_size": (channels, height, width)} if height and width else {}
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.channels == 3 and images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
         if self.last:
             images = images.permute(0, 2, 3, 1)
         images, n = images.contiguous(), len(images)

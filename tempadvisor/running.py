@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from tempadvisor.measures import Floats, Whole
 from tempadvisor.records import Notice
 
 LIVE_BATCH, _LIVE_ROWS = 64, 512
+_INPUTS = ("pixel_values", "image", "images", "img", "inputs")  # what loaders of dicts call them
+_LABELS = ("labels", "label", "targets", "target")
 
 
 class Block(NamedTuple):
@@ -82,7 +84,7 @@ def answered(teacher: Any, data: Any, labels: Any, seed: int) -> tuple[Iterator[
 
 
 def _batches(data: Any, labels: Any, rng: np.random.Generator) -> tuple[Iterable[Any], int | None]:
-    """Return batches x or (x, y), and how many samples there are if their order is random."""
+    """Return batches as `_parted` takes them, and how many samples there are if their order is random."""
     import torch
     from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -99,17 +101,17 @@ def _batches(data: Any, labels: Any, rng: np.random.Generator) -> tuple[Iterable
             )
         return _picked(inputs, None if labels is None else torch.as_tensor(labels), rng.permutation(n)), n
     loader = data if isinstance(data, DataLoader) else None
-    data_set = loader.dataset if loader else data
-    mapped = isinstance(data_set, Dataset) and not isinstance(data_set, IterableDataset)
-    if labels is not None or not mapped or (loader and loader.batch_size is None):
+    data_set = data if loader is None else loader.dataset
+    of_rows = loader is not None and hasattr(data_set, "__len__")  # such as those of Hugging Face
+    mapped = (of_rows or isinstance(data_set, Dataset)) and not isinstance(data_set, IterableDataset)
+    if labels is not None or not mapped or (loader is not None and loader.batch_size is None):
         return (data if labels is None else _beside(data, labels)), None
     order: list[int] = rng.permutation(len(data_set)).tolist()  # type: ignore[arg-type]  # map-style: has a length
+    size, workers, collate = (
+        (LIVE_BATCH, 0, None) if loader is None else (loader.batch_size, loader.num_workers, loader.collate_fn)
+    )
     shuffled: Iterable[Any] = DataLoader(
-        data_set,
-        batch_size=loader.batch_size if loader else LIVE_BATCH,
-        sampler=order,
-        num_workers=loader.num_workers if loader else 0,
-        collate_fn=loader.collate_fn if loader else None,
+        data_set, batch_size=size, sampler=order, num_workers=workers, collate_fn=collate
     )
     return shuffled, len(order)
 
@@ -125,7 +127,7 @@ def _beside(batches: Iterable[Any], labels: Any) -> Iterator[tuple[Any, Any]]:
     """Yield batches of inputs with their labels, which come in the same order."""
     start = 0
     for batch in batches:
-        inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+        inputs, _ = _parted(batch)
         yield inputs, labels[start : start + len(inputs)]
         start += len(inputs)
     if start != len(labels):
@@ -133,6 +135,40 @@ def _beside(batches: Iterable[Any], labels: Any) -> Iterator[tuple[Any, Any]]:
             f"labels must have one entry for each input. Got {len(labels)} for {start}. Check where both come from.",
             code="labels_length",
         )
+
+
+def _parted(batch: Any) -> tuple[Any, Any]:
+    """Return the inputs of a batch, a tensor or a list of texts, and its labels, or None.
+
+    A batch is x, (x, y), or a dict that names both as loaders of Hugging Face do.
+
+    Raises:
+        InputError: no inputs are found in it.
+    """
+    import torch
+
+    form = "must be inputs x, a pair (x, y), or a dict"
+    if isinstance(batch, Mapping):
+        named = next((key for key in _INPUTS if key in batch), None)
+        if named is None:
+            raise InputError(
+                f"a batch {form} with one of {', '.join(_INPUTS)}. Got a dict of {', '.join(map(str, batch))[:100]}. "
+                "Give pairs, data=((batch[...], batch[...]) for batch in loader), or store the logits.",
+                code="bad_data",
+            )
+        inputs, labels = batch[named], next((batch[key] for key in _LABELS if key in batch), None)
+    else:
+        inputs, labels = (*batch, None)[:2] if isinstance(batch, (tuple, list)) else (batch, None)
+    if isinstance(inputs, list) and all(isinstance(one, str) for one in inputs):
+        return inputs, labels
+    try:
+        return torch.as_tensor(inputs), labels
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(
+            f"a batch {form}, of tensors. Got {type(inputs).__name__} for inputs. "
+            "Convert them first, such as with torchvision's ToTensor.",
+            code="bad_data",
+        ) from None
 
 
 def _run(teacher: Any, batches: Iterable[Any], where: str) -> Iterator[Block]:
@@ -145,11 +181,9 @@ def _run(teacher: Any, batches: Iterable[Any], where: str) -> Iterator[Block]:
     try:
         teacher.eval()
         for batch in batches:
-            inputs, labels = (*batch, None)[:2] if isinstance(batch, (tuple, list)) else (batch, None)
-            if not isinstance(inputs, list):  # of texts
-                inputs = torch.as_tensor(inputs)
-                if inputs.is_floating_point() and first.is_floating_point():
-                    inputs = inputs.to(first.dtype)
+            inputs, labels = _parted(batch)
+            if not isinstance(inputs, list) and inputs.is_floating_point() and first.is_floating_point():
+                inputs = inputs.to(first.dtype)
             try:
                 parts, most = _parts(teacher, inputs, first.device, most, where)
             except (RuntimeError, TypeError, ValueError) as error:

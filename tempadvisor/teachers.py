@@ -13,13 +13,18 @@ from tempadvisor.class_maps import proposed, read_class_map
 from tempadvisor.documents import load_profile
 from tempadvisor.errors import ClassOrderError, InputError, UsageError
 from tempadvisor.progress import Progress
-from tempadvisor.records import TeacherProfile
+from tempadvisor.records import Notice, TeacherProfile
 from tempadvisor.resources import cache_folder, demo_path
 
 if TYPE_CHECKING:
     from tempadvisor.exhibits import Reservoir
 
 LOGITS_SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
+_GRAY = Notice(
+    "gray_repeated",
+    "The images are gray and the teacher takes colors: it saw each with its one channel three times, as "
+    'Pillow\'s convert("RGB") makes it.',
+)
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".pt2", ".onnx")
 
 
@@ -139,7 +144,7 @@ def _live(
     try:
         with contextlib.redirect_stdout(sys.stderr), _proposing(inputs.class_names, class_map):
             module = models.live(teacher, model=model, image_shape=inputs.shape or (3, 32, 32), preprocess=preprocess)
-            return profile(
+            found = profile(
                 module,
                 data=inputs.loader(module.framing),
                 name=teacher,
@@ -151,6 +156,9 @@ def _live(
             )
     except SystemExit:  # the model is the user's code
         raise InputError(f"{teacher[:100]} must return logits. It ended the program.", code="bad_factory") from None
+    if inputs.shape and module.repeats(inputs.shape[0]):
+        return dataclasses.replace(found, warnings=(*found.warnings, _GRAY))
+    return found
 
 
 @contextlib.contextmanager

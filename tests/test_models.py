@@ -12,10 +12,11 @@ from torch import nn
 
 from tempadvisor import architectures
 from tempadvisor.errors import InputError
-from tempadvisor.models import build, load_teacher, tensor_hash, weights_hash
+from tempadvisor.models import build, live, tensor_hash, weights_hash
 
 NAMES = ["mlp-8", "mlp-8-4", "cnn-4", "resnet8", "resnet20-4", "vit-16", "mixer-16"]
 SHAPE = (1, 8, 8)
+IMAGES = torch.randint(0, 256, (2, *SHAPE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def made(name: str, seed: int = 0) -> nn.Module:
@@ -52,18 +53,17 @@ def test_a_checkpoint_comes_back_in_evaluation_mode_whatever_its_wrapping(tmp_pa
         save_file(model.state_dict(), file)
     else:
         torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, file)
-    teacher = load_teacher(str(file), model="resnet8", image_shape=SHAPE)
-    images = torch.rand(2, *SHAPE)
+    teacher = live(str(file), model="resnet8", image_shape=SHAPE)
     assert not teacher.training
-    assert torch.equal(teacher(images), model(images))
+    torch.testing.assert_close(teacher(IMAGES), model(IMAGES / 255))
 
 
 def test_color_resnet_checkpoints_get_the_normalization_they_were_trained_with(tmp_path: Path):
     model = build("resnet8", image_shape=(3, 8, 8), n_classes=5, seed=0).eval()
     save_file(model.state_dict(), tmp_path / "t.safetensors")
-    teacher = load_teacher(str(tmp_path / "t.safetensors"), model="resnet8", image_shape=(3, 8, 8))
+    teacher = live(str(tmp_path / "t.safetensors"), model="resnet8", image_shape=(3, 8, 8))
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None].expand(1, 3, 8, 8)
-    torch.testing.assert_close(teacher(mean), model(torch.zeros(1, 3, 8, 8)))
+    torch.testing.assert_close(teacher(255 * mean), model(torch.zeros(1, 3, 8, 8)))
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path):
@@ -71,9 +71,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path):
     with pytest.raises(
         InputError, match=r"must fit the model mlp-9\. It has 1\.weight of shape \(8, 64\), not \(9, 64\)"
     ):
-        load_teacher(str(tmp_path / "t.safetensors"), model="mlp-9", image_shape=SHAPE)
+        live(str(tmp_path / "t.safetensors"), model="mlp-9", image_shape=SHAPE)
     with pytest.raises(InputError, match=r"It lacks 5\.weight"):
-        load_teacher(str(tmp_path / "t.safetensors"), model="mlp-8-4", image_shape=SHAPE)
+        live(str(tmp_path / "t.safetensors"), model="mlp-8-4", image_shape=SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,14 @@ def test_what_does_not_fit_is_named(tmp_path: Path):
 def test_what_trainers_wrap_weights_in_is_unwrapped(tmp_path: Path, wrap):
     model, file = made("mlp-8", seed=7).eval(), tmp_path / "teacher.pt"
     torch.save(wrap(model.state_dict()), file)
-    images = torch.rand(2, *SHAPE)
-    assert torch.equal(load_teacher(str(file), model="mlp-8", image_shape=SHAPE)(images), model(images))
+    assert torch.equal(live(str(file), model="mlp-8", image_shape=SHAPE)(IMAGES), model(IMAGES / 255))
 
 
 @pytest.mark.parametrize(("own", "said"), [("resnet26", "resnet34"), ("mobilenetv2_050", "mobilenetv2_140")])
 def test_the_model_that_a_checkpoint_belongs_to_is_named(tmp_path: Path, own: str, said: str):
     save_file(timm.create_model(own, num_classes=7).state_dict(), tmp_path / "t.safetensors")
     with pytest.raises(InputError, match=f"must fit the model {said}.*give --model {own}"):
-        load_teacher(str(tmp_path / "t.safetensors"), model=said)
+        live(str(tmp_path / "t.safetensors"), model=said)
 
 
 class Trap:
@@ -110,7 +109,7 @@ class Trap:
 def test_nothing_is_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save({"state_dict": Trap()}, tmp_path / "t.pt")
     with pytest.raises(InputError, match="must be a checkpoint of tensors"):
-        load_teacher(str(tmp_path / "t.pt"), model="mlp-8", image_shape=SHAPE)
+        live(str(tmp_path / "t.pt"), model="mlp-8", image_shape=SHAPE)
     assert "unpickled" not in capsys.readouterr().out
 
 
@@ -127,7 +126,7 @@ def test_nothing_is_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 )
 def test_a_teacher_that_cannot_be_had_ends_in_one_line(spec, model, says):
     with pytest.raises(InputError, match=says):
-        load_teacher(spec, model=model)
+        live(spec, model=model)
 
 
 def test_a_misspelt_built_in_name_is_told_at_once_and_none_of_timms_is_taken_for_one():
@@ -155,16 +154,16 @@ def test_a_vit_has_a_width_that_its_heads_share():
 
 
 def test_a_factory_is_called():
-    assert isinstance(load_teacher("torch.nn:Identity"), nn.Identity)
+    assert isinstance(live("torch.nn:Identity").teacher, nn.Identity)
 
 
 @pytest.mark.parametrize("spec", ["a:b:c", "../file.py:make", "folder/file:make"])
 def test_what_is_almost_a_factory_is_told_how_one_is_named(spec: str) -> None:
     with pytest.raises(InputError, match=r"must be package\.module:factory"):
-        load_teacher(spec)
+        live(spec)
 
 
 def test_a_long_name_is_shortened_in_the_message() -> None:
     with pytest.raises(InputError) as caught:
-        load_teacher("x" * 5000)
+        live("x" * 5000)
     assert len(str(caught.value)) < 500

@@ -1,5 +1,6 @@
 """Profiles: of files, arrays and live teachers; adaptive against full; and the sanity gate before any advice."""
 
+import itertools
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 
 import tempadvisor.profiling
 from tempadvisor.errors import InputError, OutOfScopeError, UsageError
+from tempadvisor.gate import shuffled
 from tempadvisor.measures import (
     SOFTNESS_LEVELS,
     calibration_bins,
@@ -256,10 +258,61 @@ def test_where_the_logits_come_from_is_warned_about_when_unknown_or_held_out():
 def test_few_samples_and_a_teacher_hardly_above_chance_are_warned_about():
     assert "few_samples" in codes(profile(LOGITS[::20]))
     weak = np.random.default_rng(0).normal(size=(200, 10))
-    weak[:28, :] -= 3 * np.eye(10)[(weak[:28].argmax(axis=1) + 1) % 10]
     labels = (weak.argmax(axis=1) + np.random.default_rng(1).integers(1, 10, 200)) % 10
-    labels[:26] = weak[:26].argmax(axis=1)
+    labels[:40] = weak[:40].argmax(axis=1)
     assert "near_chance" in codes(profile(weak, labels))
+
+
+def answers(shares, per_class, seed):
+    """Return logits and labels of a teacher that answers class i with j in a share of cases shares[i, j]."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(len(shares)).repeat(per_class)
+    logits = rng.normal(size=(len(labels), len(shares)))
+    predicted = [rng.choice(len(shares), p=shares[label]) for label in labels]
+    logits[np.arange(len(labels)), predicted] = 4 + rng.random(len(labels))
+    return logits, labels
+
+
+def test_a_teacher_whose_outputs_belong_to_no_class_is_refused_even_if_it_happens_to_beat_chance():
+    refused = lucky = 0
+    for seed in range(60):
+        shares = np.random.default_rng(seed).dirichlet(np.full(10, 0.5), size=10)  # tells classes apart at random
+        lucky += np.trace(shares) / 10 > 0.12
+        try:
+            profile(*answers(shares, 100, seed))
+        except InputError as error:
+            refused += error.code == "class_order"
+    assert lucky > 15
+    assert refused >= 58
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 6, 10, 100])
+def test_a_weak_teacher_whose_outputs_are_in_order_is_taken(k):
+    shares = 0.3 * np.eye(k) + 0.7 / k
+    assert profile(*answers(shares, 6000 // k, 0)).accuracy == pytest.approx(0.3 + 0.7 / k, abs=0.03)
+
+
+@pytest.mark.parametrize("k", [4, 6, 8])
+def test_a_teacher_that_only_knows_pairs_of_classes_is_taken(k):
+    shares = np.kron(np.eye(k // 2), np.full((2, 2), 0.5))
+    assert profile(*answers(shares, 6000 // k, 0)).accuracy == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_teacher_of_rare_classes_is_judged_by_all_of_them():
+    logits, labels = answers(0.8 * np.eye(7) + 0.2 / 7, 300, 0)
+    kept = np.concatenate([np.flatnonzero(labels == 0), *(np.flatnonzero(labels == c)[:3] for c in range(1, 7))])
+    assert profile(logits[kept], labels[kept]).accuracy > 0.75
+
+
+def test_the_spread_over_shuffled_outputs_is_that_of_all_orders_one_by_one():
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(4, size=50), rng.integers(5, size=50)
+    found = [
+        np.mean([(np.array(order)[predicted[labels == c]] == c).mean() for c in range(4)])
+        for order in itertools.permutations(range(5))
+    ]
+    assert shuffled(labels, predicted, 5) == pytest.approx((found[0], np.std(found)))
+    assert np.mean(found) == pytest.approx(1 / 5)
 
 
 def test_arguments_that_contradict_or_are_unknown_are_refused():
@@ -334,6 +387,51 @@ def test_data_sets_and_loaders_are_sampled_at_random_and_other_batches_read_to_t
     assert (batches.n_samples, batches.accuracy) == (3000, 1.0)
     beside = profile(teacher, logits.argmax(axis=1)[order], data=[inputs[order]])
     assert (beside.n_samples, beside.accuracy) == (3000, 1.0)
+
+
+@pytest.mark.parametrize("names", [("pixel_values", "labels"), ("image", "label")])
+def test_batches_as_dicts_are_taken_under_the_names_of_hugging_face_and_their_rows_in_random_order(
+    teacher, inputs, names
+):
+    from torch.utils.data import DataLoader
+
+    labels = torch.tensor(wanted(teacher, inputs).argmax(axis=1))
+    order = labels.argsort()
+    rows = [dict(zip(names, pair, strict=True)) for pair in zip(inputs[order], labels[order], strict=True)]
+    loader = DataLoader(rows, batch_size=50)
+    full = profile(teacher, data=(inputs, labels), read_all=True)
+    found = profile(teacher, data=loader, read_all=True)
+    assert (found.n_samples, found.accuracy) == (3000, 1.0)
+    assert found.entropy_nats == pytest.approx(full.entropy_nats, abs=1e-5)
+    quick = profile(teacher, data=loader, tolerance=0.05)
+    assert quick.n_samples < 3000
+    assert quick.softness_temperatures == pytest.approx(full.softness_temperatures, rel=0.1)
+    beside = profile(teacher, labels[order], data=[{names[0]: inputs[order]}])
+    assert (beside.n_samples, beside.accuracy) == (3000, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "says"),
+    [
+        ({"input_ids": [1], "labels": [0]}, "one of pixel_values, .*Got a dict of input_ids, labels"),
+        ([object()], "of tensors. Got object for inputs"),
+        ({"image": ["a.png", None]}, "of tensors. Got list for inputs"),
+    ],
+)
+def test_batches_in_which_no_inputs_are_found_are_refused_in_one_line(teacher, batch, says):
+    with pytest.raises(InputError, match=f"a batch must be .*{says}") as error:
+        profile(teacher, data=[batch])
+    assert error.value.code == "bad_data"
+
+
+def test_a_loader_of_a_stream_is_read_to_its_end(teacher, inputs):
+    from torch.utils.data import DataLoader, IterableDataset
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(inputs)
+
+    assert profile(teacher, data=DataLoader(Stream(), batch_size=50), tolerance=0.05).n_samples == 3000
 
 
 def test_a_teacher_in_training_mode_is_run_in_evaluation_mode_and_that_is_said(teacher, inputs):

@@ -32,7 +32,7 @@ temperatures = [1, 4]
 seeds = 2
 [teachers.t]
 model = "mlp-16"
-epochs = 30
+epochs = 100
 label_smoothing = 0.1
 [[design]]
 dataset = "sklearn/digits"
@@ -84,7 +84,7 @@ def timeless(file: Path) -> list[Run]:
         ('"sgd"', '"lion"', "optimizer must be one of sgd, adam, adamw"),
         ("kd_weight = 0.9", "kd_weight = -1", "kd_weight must be a number above 0"),
         ("kd_weight = 0.9", "", "kd_weight must be given"),
-        ("epochs = 30", "", "teacher t must have a model and epochs"),
+        ("epochs = 100", "", "teacher t must have a model and epochs"),
         ("[[design]]", "[[desing]]", "Did you mean design"),
         ("[[design]]", "[design", "must be TOML"),
         ("[1, 4]", "[1e200]", "temperatures must be numbers from 0.001 to 1e+06. Got 1e+200"),
@@ -99,7 +99,7 @@ def timeless(file: Path) -> list[Run]:
         ("[design.axes]", "sample = 2\nsample_seed = [1]\n[design.axes]", "sample_seed must be a whole number"),
         ("lr = 0.05", "lr = 2026-11-24", "lr must be a number above 0. Got a date. (design 1)"),
         ("n_train = 100", "n_train = 100\nimage_size = 100000", "image_size must be at most 1024. Got 100000"),
-        ("epochs = 30", "epochs = 30\nimage_size = 100000", "at most 1024. Got 100000. (t)"),
+        ("epochs = 100", "epochs = 100\nimage_size = 100000", "at most 1024. Got 100000. (t)"),
         ("[design.axes]", "[design.axes]\nlr = [0.1, 0.2]", "lr must be in one axis. Got two"),
         ("[[design]]", "[design]", "a design must be headed [[design]]. Got [design]"),
     ],
@@ -126,7 +126,7 @@ def test_a_bad_suite_ends_in_one_line_that_names_its_file(tmp_path: Path, old: s
             '[teachers.idle]\nmodel = "mlp"\nepochs = 1\n[[design]]',
             r"Did you mean mlp-64\? \(teacher idle",
         ),
-        ("epochs = 30", 'epochs = 30\ncheckpoint = "gone.pt"', r"It does not exist.*\(teacher t\)"),
+        ("epochs = 100", 'epochs = 100\ncheckpoint = "gone.pt"', r"It does not exist.*\(teacher t\)"),
     ],
 )
 def test_what_the_data_cannot_give_is_refused_before_any_training(tmp_path, monkeypatch, old, new, says):

@@ -58,7 +58,7 @@ def test_a_factory_in_the_working_directory_is_found(
 ) -> None:
     (tmp_path / "factories.py").write_text(
         "from tempadvisor import models\n"
-        f"def best():\n    return models.load_teacher({checkpoint!r}, model='mlp-32', image_shape=(1, 8, 8))\n"
+        f"def best():\n    return models.live({checkpoint!r}, model='mlp-32', image_shape=(1, 8, 8)).teacher\n"
     )
     monkeypatch.chdir(tmp_path)
     named = profile_of("factories:best", data="sklearn/digits", logits_from="train")
@@ -126,21 +126,45 @@ def test_a_timm_model_is_run_at_its_own_size_and_random_weights_are_refused_with
     assert "chance" in str(error.value)
 
 
-def test_stored_images_reach_the_teacher_as_floats_of_the_size_it_wants() -> None:
-    seen: list[torch.Tensor] = []
+def test_stored_images_reach_the_teacher_as_floats_of_the_size_it_wants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_module(
+        tmp_path,
+        monkeypatch,
+        "wants_sixteen",
+        "class Spy(nn.Identity):\n    pretrained_cfg = {'input_size': (3, 16, 16), 'mean': (9, 9, 9)}\n",
+    )
+    seen = models.live("wants_sixteen:Spy")(torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))
+    torch.testing.assert_close(seen, torch.ones(1, 3, 16, 16))
 
-    class Spy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.pretrained_cfg = {"input_size": (3, 16, 16)}
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            seen.append(images)
-            return images.flatten(1)[:, :2]
+@pytest.mark.parametrize(("model", "size"), [("resnet8", 8), ("test_resnet", 160)])
+def test_gray_images_are_repeated_over_the_channels_of_a_teacher_of_colors_and_that_is_said(
+    tmp_path: Path, model: str, size: int
+) -> None:
+    torch.manual_seed(0)
+    colored = models.build(model, image_shape=(3, size, size), n_classes=10, seed=0).eval()
+    save_file(colored.state_dict(), tmp_path / "t.safetensors")
+    gray = np.random.default_rng(0).integers(0, 256, size=(24, 1, size, size), dtype=np.uint8)
+    with torch.inference_mode():
+        labels = models.live(str(tmp_path / "t.safetensors"), model=model)(torch.from_numpy(gray.repeat(3, axis=1)))
+    found = []
+    for name, images in (("gray", gray), ("three", gray.repeat(3, axis=1))):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels.argmax(1).cpu().numpy())
+        found.append(profile_of(str(tmp_path / "t.safetensors"), data=str(tmp_path / f"{name}.npz"), model=model))
+    one, other = found
+    assert one.entropy_nats == pytest.approx(other.entropy_nats, rel=1e-6)
+    assert one.accuracy == other.accuracy == 1.0
+    assert {n.code for n in one.warnings} - {n.code for n in other.warnings} == {"gray_repeated"}
 
-    models.prepared(Spy())(torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))
-    assert seen[0].shape == (1, 3, 16, 16)
-    assert torch.allclose(seen[0].cpu(), torch.ones(1, 3, 16, 16))
+
+def test_a_teacher_of_gray_images_is_not_run_on_colors(tmp_path: Path) -> None:
+    gray = models.build("resnet8", image_shape=(1, 8, 8), n_classes=2, seed=0)
+    save_file(gray.state_dict(), tmp_path / "t.safetensors")
+    np.savez(tmp_path / "d.npz", images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
+    with pytest.raises(InputError, match=r"has conv1\.weight of shape \(16, 1, 3, 3\), not \(16, 3, 3, 3\)"):
+        profile_of(str(tmp_path / "t.safetensors"), data=str(tmp_path / "d.npz"), model="resnet8")
 
 
 def test_a_saved_profile_comes_back_as_it_was(tmp_path: Path) -> None:
