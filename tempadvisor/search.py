@@ -88,8 +88,8 @@ class Search:
 class Verdict(NamedTuple):
     """What may be claimed, with the `temperature` to use.
 
-    `mean` and `ci95` are the accuracy of `rival` over the recommended temperature: of the better one found, else of
-    the most promising other one that was tried. `probability` is that of the claim; of "undecided", the probability
+    `mean` and `ci95` are the accuracy of `rival` over the recommended temperature: of the one to use, or where that is
+    the recommended one, of the most promising other one that was tried. `probability` is that of the claim; of "undecided", the probability
     that the recommended temperature is within the tolerance of the best.
     """
 
@@ -153,9 +153,10 @@ def verdict(search: Search, believed: Posterior | None = None) -> Verdict:
     lost = gain.max(1)
 
     def claim(name: Claim, i: int, probability: float) -> Verdict:
-        low, high = np.quantile(gain[:, rival], [0.025, 0.975])
+        other = rival if i == reference else i
+        low, high = np.quantile(gain[:, other], [0.025, 0.975])
         ci95 = (float(low), float(high))
-        return Verdict(name, temperatures[i], temperatures[rival], float(mean[rival]), ci95, probability)
+        return Verdict(name, temperatures[i], temperatures[other], float(mean[other]), ci95, probability)
 
     within = float(np.mean(lost <= search.tolerance))
     if seeds[reference] >= LEAST_SEEDS:

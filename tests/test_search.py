@@ -204,6 +204,19 @@ def test_an_undecided_search_uses_a_temperature_that_was_tried() -> None:
     assert verdict(search(prior=up).with_cell((4.0, 0), 0.8)).temperature == 4.0
 
 
+def test_the_difference_is_that_of_the_temperature_to_use_and_not_of_one_believed_better_that_did_worse() -> None:
+    prior = Response(np.array([4.0, 8.0, 16.0]), np.array([[0.0, 0.04, 0.0]] * 8))
+    cells = {(4.0, 0): 0.80, (4.0, 1): 0.80, (8.0, 0): 0.799, (16.0, 0): 0.801}
+    unsure = search(prior=prior, n_val=500)
+    for cell, accuracy in cells.items():
+        unsure = unsure.with_cell(cell, accuracy)
+    expected = dict(zip(GRID, posterior(unsure).curves.expected, strict=True))
+    assert expected[8.0] > expected[16.0]
+    found = verdict(unsure)
+    assert (found.temperature, found.rival) == (16.0, 16.0)
+    assert found.mean == pytest.approx(expected[16.0])
+
+
 def test_early_looks_need_more_than_the_last_one() -> None:
     cells = {(t, seed): 0.8 - 0.015 * (t == 1.0) for t in (1.0, 4.0) for seed in range(2)}
     start = search(1.0, n_val=5000)
