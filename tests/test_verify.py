@@ -256,12 +256,13 @@ class TestTestData:
 
 
 class TestResume:
-    @pytest.mark.parametrize("at", [1, 2, 5, 8])
+    @pytest.mark.parametrize("share", [0, 0.3, 0.6, 1])
     @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError("a bug")], ids=["interrupt", "bug"])
     def test_an_interrupted_search_ends_as_one_that_was_not(
-        self, at: int, stop: BaseException, monkeypatch: pytest.MonkeyPatch
+        self, share: float, stop: BaseException, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = untimed(verify.verify(TASK, budget="8", storage="whole.journal"))
+        at = 1 + round(share * (whole.cost.trainings - 1))
         count, train = 0, distill.train
 
         def stopping(*words: Any, **more: Any) -> None:
