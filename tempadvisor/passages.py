@@ -18,12 +18,6 @@ from tempadvisor.render import basis, loss_formula
 from tempadvisor.temperatures import span, written
 from tempadvisor.verification import Difference, Verification
 
-DISTILLATION = (
-    "In knowledge distillation (KD) a network, the student, learns from the answers of another one, the teacher. A "
-    "temperature T softens these answers: at T = 1 they are as the teacher gives them; the higher T, the more "
-    "probability moves from its top class to the others, and below 1 the other way. Points (pp) are percentage "
-    "points of accuracy."
-)
 MOVES = {"raises": "raises T", "lowers": "lowers T", "none": "no shift"}
 WHERE = {"evidence": "own measurements and derivations", "knowledge/runs": "measured runs"}
 
@@ -123,6 +117,21 @@ def profile_facts(measured: TeacherProfile) -> str:
     if measured.accuracy is not None:
         rows.append(("Accuracy", f"{100 * measured.accuracy:.1f} %", "on these samples"))
     return _facts(rows)
+
+
+def distillation(standardized: bool) -> str:
+    """Say what a temperature is to someone who has never heard of it; `standardized` as in the loss contract."""
+    one = (
+        "here T counts in standard deviations of a sample’s logits, and the higher it is, the more probability moves "
+        "from the top class to the others"
+        if standardized
+        else "at T = 1 they are as the teacher gives them; the higher T, the more probability moves from its top "
+        "class to the others, and below 1 the other way"
+    )
+    return (
+        "In knowledge distillation (KD) a network, the student, learns from the answers of another one, the teacher. "
+        f"A temperature T softens these answers: {one}. Points (pp) are percentage points of accuracy."
+    )
 
 
 def in_words(advice: Recommendation, unit: float) -> Iterable[str]:

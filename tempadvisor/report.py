@@ -151,7 +151,8 @@ def _header(subject: Subject) -> str:
 
 
 def _words(subject: Subject) -> list[str]:
-    told = [passages.DISTILLATION, *(passages.verified_in_words(subject.found) if subject.found else ())]
+    verified = passages.verified_in_words(subject.found) if subject.found else ()
+    told = [passages.distillation(subject.standardized), *verified]
     if subject.advice:
         return [*told, *passages.in_words(subject.advice, subject.unit)]
     assert subject.profile is not None

@@ -264,6 +264,12 @@ class TestWords:
         scored = Reader(page(recommend(measured, TrainingSetup(standardized=True)), exhibits=exhibits)).data
         z = np.array(plain["samples"][0]["z"])
         assert scored["samples"][0]["z"] == pytest.approx(list(z / z.std()), rel=1e-5)
+        words = [
+            Reader(page(recommend(measured, TrainingSetup(standardized=one)))).words.replace("\xa0", " ")
+            for one in (False, True)
+        ]
+        assert ["at T = 1 they are as the teacher gives them" in one for one in words] == [True, False]
+        assert ["T counts in standard deviations of" in one for one in words] == [False, True]
         unit = measured.logit_std
         assert scored["softness"]["t"] == pytest.approx([t / unit for t in plain["softness"]["t"]], rel=1e-5)
         assert scored["alike"]["distances"][0][1] == pytest.approx(plain["alike"]["distances"][0][1] / unit, rel=1e-5)
