@@ -35,12 +35,14 @@ from tempadvisor.records import (
 from tempadvisor.response import TOLERANCE, Belief, Response
 from tempadvisor.rules import Fired, RuleBook, load_rules
 from tempadvisor.standing import standings_in_use
+from tempadvisor.temperatures import Axis, span, written
 from tempadvisor.unknowns import unknown_fields
 
 if TYPE_CHECKING:
     from tempadvisor.learned import Learned, Weighed
     from tempadvisor.rules import Strength
 
+LOW_TEMPERATURES = (0.125, 0.18, 0.25, 0.35)  # of the curve too, where the advice reaches there
 CURVE_TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 40)
 KD_WEIGHTS = ((0.1, 0.9), (0.5, 0.5), (0.9, 0.1))  # soft and hard, as in timm, torchdistill and RepDistiller
 KD_WEIGHTS_STANDARDIZED = ((0.9, 0.1), (3.0, 0.1), (9.0, 0.1))
@@ -114,8 +116,9 @@ def recommend(
     temperature = _rounded(response.best if known else anchor.temperature)
     outside += tuple(_edges(temperature))
     low, high = weighed.interval(response) if weighed else response.interval()
-    interval = (min(low, temperature), max(high, temperature))
+    interval = _rounded_pair((min(low, temperature), max(high, temperature)))
     best = weighed.best_ci90(response) if weighed else response.best_ci90()
+    best = _rounded_pair((min(best[0], temperature), max(best[1], temperature)))
     verdict = _verdict(response, temperature, known, weighed)
     warnings = (
         *(profile.warnings if profile else ()),
@@ -129,8 +132,8 @@ def recommend(
     standings = standings_in_use(knowledge.book, knowledge.learned.version if knowledge.learned else None)
     return Recommendation(
         temperature=temperature,
-        interval=(_rounded(interval[0]), _rounded(interval[1])),
-        best_temperature_ci90=_rounded_pair((min(best[0], temperature), max(best[1], temperature))),
+        interval=interval,
+        best_temperature_ci90=best,
         expected_gain={
             "over_t4": response.gain_over(temperature, 4.0),
             "over_t1": response.gain_over(temperature, 1.0),
@@ -139,7 +142,7 @@ def recommend(
         confidence=confidence,
         verdict=verdict,
         headline=_headline(verdict, temperature, interval, response, profile) + _beyond(outside),
-        curve=tuple(_point(response, t) for t in CURVE_TEMPERATURES if t >= response.temperatures[0]),
+        curve=_curve(response, Axis.holding((*interval, *best)).low),
         reasons=(*(weighed.reasons if weighed else ()), *_reasons(fired, temperature, standings)),
         nearest=weighed.nearest if weighed else (),
         warnings=warnings,
@@ -163,6 +166,11 @@ def _saved(path: Path) -> TeacherProfile:
     return load_profile(path)
 
 
+def _curve(response: Response, low: float) -> tuple[CurvePoint, ...]:
+    low = max(low, response.temperatures[0])
+    return tuple(_point(response, t) for t in (*LOW_TEMPERATURES, *CURVE_TEMPERATURES) if t >= low)
+
+
 def _point(response: Response, temperature: float) -> CurvePoint:
     relative = response.gain_over(temperature, response.best)
     return CurvePoint(temperature=temperature, mean=relative.mean, std=relative.std)
@@ -170,7 +178,7 @@ def _point(response: Response, temperature: float) -> CurvePoint:
 
 def _rounded(temperature: float) -> float:
     """Round to three significant digits, which is far finer than any run can show."""
-    return float(f"{temperature:.3g}")
+    return float(written(temperature))
 
 
 def _rounded_pair(pair: tuple[float, float]) -> tuple[float, float]:
@@ -203,11 +211,11 @@ def _edges(temperature: float) -> Iterable[Notice]:
         yield Notice(
             "below_one",
             f"T below {LOWEST_MEASURED:g} sharpens the teacher, which no KD study behind this advice has measured: "
-            f"compare it with T={LOWEST_MEASURED:g} before you rely on it.",
+            f"compare it with T={written(LOWEST_MEASURED)} before you rely on it.",
         )
     if temperature >= TEMPERATURES[-1]:
         yield Notice(
-            "at_edge", f"T={TEMPERATURES[-1]:g} is the highest that is ever advised; the best may lie beyond."
+            "at_edge", f"T={written(TEMPERATURES[-1])} is the highest that is ever advised; the best may lie beyond."
         )
 
 
@@ -270,22 +278,21 @@ def _headline(
     response: Response,
     profile: TeacherProfile | None,
 ) -> str:
-    span = f"{interval[0]:.2g} to {interval[1]:.2g}"
     gain = response.gain_over(temperature, None)
     if verdict == "unknown":
-        return f"Outside what is known: T={temperature:.2g} is a usual choice in the literature; verify it."
+        return f"Outside what is known: T={written(temperature)} is a usual choice in the literature; verify it."
     if verdict == "kd_may_hurt":
         chance = float(np.mean(response.at(temperature) < 0))
         most = ", though it gains on average" if gain.mean > 0 else ""
         return (
             f"KD may hurt here (chance about {chance:.0%}{most}): compare with no KD; if you distil, "
-            f"T={temperature:.2g}."
+            f"T={written(temperature)}."
         )
     if verdict == "indifferent":
-        return f"Temperature hardly matters here: anything from {span} does; take T={temperature:.2g}."
+        return f"Temperature hardly matters here: anything from {span(interval)} does; take T={written(temperature)}."
     source = "" if profile else ", from the rules alone"
     gained = f"KD should gain {100 * gain.mean:+.1f} ± {100 * gain.std:.1f} pp"
-    return f"Use T={temperature:.2g}{source}: {span} should do as well within 0.2 pp, and {gained}."
+    return f"Use T={written(temperature)}{source}: {span(interval)} should do as well within 0.2 pp, and {gained}."
 
 
 def _beyond(outside: tuple[Notice, ...]) -> str:
@@ -345,6 +352,6 @@ def _schedule(fired: tuple[Fired, ...], temperature: float) -> Schedule | None:
             low, high = one.rule.schedule
             start = max(_rounded(temperature * 2**low), min(temperature, 1.0))
             end = _rounded(temperature * 2**high)
-            text = f"Optional: raise T from {start:.2g} to {end:.2g} over the training ({one.rule.id})."
+            text = f"Optional: raise T from {span((start, end))} over the training ({one.rule.id})."
             return Schedule(kind="linear", start=start, end=end, text=text)
     return None

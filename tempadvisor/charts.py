@@ -11,24 +11,24 @@ from html import escape
 from itertools import pairwise
 
 from tempadvisor.records import CurvePoint, Recommendation, TeacherProfile
+from tempadvisor.temperatures import Axis, span, written
 from tempadvisor.verification import Verification
 
-LOW, HIGH = 0.5, 64.0  # temperatures
-TICKS = (0.5, 1, 2, 4, 8, 16, 32, 64)
-MARKED = (1.0, 4.0)
+MARKED = (1.0, 4.0)  # temperatures
+MANY_TICKS = 8  # of which a phone has room
+NEAR = 25.0  # percent of the width within which two labels would touch
 STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 Point = tuple[float, float]
 Scale = Callable[[float], float]
 
 
-def x(temperature: float) -> float:
-    """Return where a temperature lies, in percent of the width.
+def across(axis: Axis) -> Scale:
+    """Return the function that says where a temperature lies, in percent of the width.
 
-    >>> x(0.5), x(64)
-    (0.0, 100.0)
+    >>> across(Axis(0.5, 8.0))(1)
+    25.0
     """
-    share = math.log2(min(max(temperature, LOW), HIGH) / LOW) / math.log2(HIGH / LOW)
-    return round(100 * share, 3)
+    return lambda temperature: round(100 * axis.share(temperature), 3)
 
 
 def scale(low: float, high: float) -> Scale:
@@ -45,9 +45,9 @@ def in_points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−") if value else "0"
 
 
-def accuracy(advice: Recommendation) -> str:
+def accuracy(advice: Recommendation, axis: Axis) -> str:
     """Draw the expected accuracy against the best with its band, and the near-optimal range."""
-    curve = advice.curve
+    curve, x = advice.curve, across(axis)
     low, high = extent(curve)
     y = scale(low, high)
     above = [(x(p.temperature), y(p.mean + p.std)) for p in curve]
@@ -61,21 +61,20 @@ def accuracy(advice: Recommendation) -> str:
             polygon("band", [*above, *reversed(below)]),
             polyline("line", [(x(p.temperature), y(p.mean)) for p in curve]),
         ),
-        *usual(),
+        *usual(x),
         f'<line class="best" x1="{first}%" x2="{last}%" y1="96%" y2="96%"/>',
-        here("rec", advice.temperature, f"T = {advice.temperature:.3g}"),
+        here("rec", x(advice.temperature), f"T = {written(advice.temperature)}"),
     ]
     told = f"Expected accuracy over temperature. {in_short(advice)}"
-    return figure("plot tall", told, parts, dot=(x(advice.temperature), y(0.0)))
+    return figure("plot tall", told, parts, axis, dot=(x(advice.temperature), y(0.0)))
 
 
 def in_short(advice: Recommendation) -> str:
     """Say what the curve of expected accuracy shows."""
-    low, high = advice.interval
     ends = ", ".join(
-        f"{100 * p.mean:+.1f} points at T={p.temperature:g}" for p in (advice.curve[0], advice.curve[-1])
+        f"{100 * p.mean:+.1f} points at T={written(p.temperature)}" for p in (advice.curve[0], advice.curve[-1])
     )
-    return f"Best around T={advice.temperature:.2g}, near-optimal from {low:.2g} to {high:.2g}; {ends}."
+    return f"Best around T={written(advice.temperature)}, near-optimal from {span(advice.interval)}; {ends}."
 
 
 def extent(curve: Sequence[CurvePoint]) -> tuple[float, float]:
@@ -83,16 +82,24 @@ def extent(curve: Sequence[CurvePoint]) -> tuple[float, float]:
     return min(-0.005, *(p.mean - p.std for p in curve)), max(0.0025, *(p.mean + p.std for p in curve))
 
 
-def softness(profile: TeacherProfile, temperature: float | None, unit: float = 1.0) -> str:
-    """Draw mean entropy and mean top probability over temperature, both from 0 to 1.
+def seen(profile: TeacherProfile, unit: float = 1.0) -> tuple[float, float]:
+    """Return the lowest and the highest temperature at which softness was measured; `unit` as in `softness`."""
+    return profile.temperatures[0] / unit, profile.temperatures[-1] / unit
+
+
+def softness(profile: TeacherProfile, temperature: float | None, axis: Axis, unit: float = 1.0) -> str:
+    """Draw mean entropy and mean top probability over temperature where they were measured, both from 0 to 1.
 
     Args:
         profile: of the teacher.
         temperature: the advised one, if there is one.
+        axis: of the drawing.
         unit: logit units that one unit of temperature is worth; not 1 where the loss standardizes logits.
     """
-    y, most = scale(0.0, 1.0), math.log(profile.n_classes)
-    grid = [LOW * (HIGH / LOW) ** (i / 84) for i in range(85)]
+    x, y, most = across(axis), scale(0.0, 1.0), math.log(profile.n_classes)
+    low, high = seen(profile, unit)
+    low, high = min(max(low, axis.low), axis.high), min(max(high, axis.low), axis.high)
+    grid = [low, *(t for t in axis.grid(12 * axis.octaves) if low < t < high), high]
     entropy, top = (
         [profile.curve_at(t * unit, curve) / of for t in grid]
         for curve, of in ((profile.entropy_nats, most), (profile.top1_probability, 1.0))
@@ -105,20 +112,20 @@ def softness(profile: TeacherProfile, temperature: float | None, unit: float = 1
                 for kind, values in (("line", entropy), ("line second", top))
             )
         ),
-        *usual(named=temperature is None),
+        *usual(x, named=temperature is None),
     ]
     if temperature is not None:
-        parts.append(here("rec", temperature, ""))
+        parts.append(here("rec", x(temperature), ""))
     told = (
-        f"Mean entropy rises from {entropy[0]:.0%} of its maximum at T={LOW:g} to {entropy[-1]:.0%} at T={HIGH:g}, "
-        f"while the mean top probability falls from {top[0]:.0%} to {top[-1]:.0%}."
+        f"Mean entropy rises from {entropy[0]:.0%} of its maximum at T={written(low)} to {entropy[-1]:.0%} "
+        f"at T={written(high)}, while the mean top probability falls from {top[0]:.0%} to {top[-1]:.0%}."
     )
-    return figure("plot" if temperature else "plot named", told, parts)
+    return figure("plot" if temperature else "plot named", told, parts, axis)
 
 
-def measured(found: Verification) -> str:
+def measured(found: Verification, axis: Axis) -> str:
     """Draw what is believed after the trainings, over the recommended temperature, and each paired difference."""
-    recommended = found.recommendation.temperature
+    recommended, x = found.recommendation.temperature, across(axis)
     pairs = differences(found)
     tried = [rung for rung in found.curve if rung.n_seeds] or list(found.curve)
     values = [end for rung in tried for end in rung.ci95] + [rung.prior for rung in found.curve]
@@ -129,11 +136,9 @@ def measured(found: Verification) -> str:
     parts = [
         *levels(low, high, y, in_points),
         stretched(polyline("line before", [(x(rung.temperature), y(rung.prior)) for rung in found.curve])),
-        *usual(),
-        here("rec", recommended, f"advised {recommended:.3g}"),
+        *usual(x),
+        *_advised_and_used(recommended, found.temperature, x),
     ]
-    if found.temperature != recommended:
-        parts.append(here("use", found.temperature, f"use {found.temperature:.3g}"))
     parts += [f'<circle class="pair" cx="{x(temperature)}%" cy="{y(value)}%" r="3"/>' for temperature, value in pairs]
     for rung in found.curve:
         place, centre = f"{x(rung.temperature)}%", f"{y(rung.mean)}%"
@@ -142,10 +147,10 @@ def measured(found: Verification) -> str:
                 f'<line class="spread" x1="{place}" x2="{place}" y1="{y(rung.ci95[0])}%" y2="{y(rung.ci95[1])}%"/>'
             )
         kind = "dot" if rung.n_seeds else "dot hollow"
-        told = f"T={rung.temperature:.3g}: {100 * rung.mean:+.2f} points, {rung.n_seeds} students"
+        told = f"T={written(rung.temperature)}: {100 * rung.mean:+.2f} points, {rung.n_seeds} students"
         parts.append(f'<circle class="{kind}" cx="{place}" cy="{centre}" r="5"><title>{told}</title></circle>')
-    told = f"Accuracy over that at T={recommended:.3g} after {found.cost.trainings} trainings. {found.headline}"
-    return figure("plot tall", told, parts)
+    told = f"Accuracy over that at T={written(recommended)} after {found.cost.trainings} trainings. {found.headline}"
+    return figure("plot tall", told, parts, axis)
 
 
 def differences(found: Verification) -> list[Point]:
@@ -163,9 +168,14 @@ def differences(found: Verification) -> list[Point]:
 # Parts of a drawing.
 
 
-def figure(kind: str, told: str, parts: Iterable[str], dot: Point | None = None) -> str:
+def figure(kind: str, told: str, parts: Iterable[str], axis: Axis, dot: Point | None = None) -> str:
     """Put parts together under one description; `dot` is moved by the slider, as is the line `.now`."""
-    ticks = (f'<text class="tick" x="{x(t)}%" y="100%" dy="1.5em" text-anchor="middle">{t:g}</text>' for t in TICKS)
+    x, many = across(axis), len(axis.ticks) > MANY_TICKS
+    ticks = (
+        f'<text class="tick{" thin" if many and math.log2(t) % 2 else ""}" x="{x(t)}%" y="100%" dy="1.5em" '
+        f'text-anchor="middle">{written(t)}</text>'
+        for t in axis.ticks
+    )
     moved = ['<line class="now" x1="0" x2="0" y1="0" y2="100%"/>']
     if dot:
         moved.append(f'<circle class="now" cx="{dot[0]}%" cy="{dot[1]}%" r="5"/>')
@@ -202,20 +212,31 @@ def levels(
         )
 
 
-def usual(*, named: bool = True) -> Iterable[str]:
+def _advised_and_used(advised: float, used: float, x: Scale) -> Iterable[str]:
+    """Yield both temperatures; labels that would touch stand away from each other."""
+    near = 0 < abs(x(used) - x(advised)) < NEAR
+    left, right = ("end", "start") if near else ("middle", "middle")
+    yield here("rec", x(advised), f"advised {written(advised)}", left if advised < used else right)
+    if used != advised:
+        yield here("use", x(used), f"use {written(used)}", right if advised < used else left)
+
+
+def usual(x: Scale, *, named: bool = True) -> Iterable[str]:
     """Yield the temperatures that are copied from old recipes."""
     for temperature in MARKED:
         place = f"{x(temperature)}%"
         yield f'<line class="usual" x1="{place}" x2="{place}" y1="0" y2="100%"/>'
         if named:
-            yield f'<text class="tick" x="{place}" y="0" dy="-.6em" text-anchor="middle">T = {temperature:g}</text>'
+            told = f"T = {written(temperature)}"
+            yield f'<text class="tick" x="{place}" y="0" dy="-.6em" text-anchor="middle">{told}</text>'
 
 
-def here(kind: str, temperature: float, said: str) -> str:
-    """Return a temperature that is spoken of, its label above those of `usual`."""
-    place = f"{x(temperature)}%"
-    label = f'<text class="{kind}" x="{place}" y="0" dy="-1.9em" text-anchor="middle">{said}</text>' if said else ""
-    return f'<line class="{kind}" x1="{place}" x2="{place}" y1="0" y2="100%"/>{label}'
+def here(kind: str, place: float, said: str, anchor: str = "middle") -> str:
+    """Return a temperature that is spoken of, at a place in percent, its label above those of `usual`."""
+    label = (
+        f'<text class="{kind}" x="{place}%" y="0" dy="-1.9em" text-anchor="{anchor}">{said}</text>' if said else ""
+    )
+    return f'<line class="{kind}" x1="{place}%" x2="{place}%" y1="0" y2="100%"/>{label}'
 
 
 def at(curve: Sequence[CurvePoint], temperature: float) -> Point:

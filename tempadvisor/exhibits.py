@@ -138,7 +138,7 @@ def _spread(rows: Whole, margin: Floats, n: int) -> list[int]:
 
 def _alike(classes: Whole, distances: Floats) -> Alike | None:
     n = len(classes)
-    if n < 2:
+    if n < 3:  # a pair is in every sample
         return None
     others = distances.copy()
     np.fill_diagonal(others, np.inf)

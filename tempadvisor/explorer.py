@@ -17,11 +17,14 @@ from tempadvisor import charts
 from tempadvisor.errors import one_line
 from tempadvisor.exhibits import Alike, Exhibits, Sample
 from tempadvisor.records import Recommendation, TeacherProfile
+from tempadvisor.render import axis_of
+from tempadvisor.temperatures import Axis, span, written
 from tempadvisor.verification import Verification
 
 LONGEST_NAME = 80
 USUAL = 4.0  # where the slider starts if nothing is advised
-STEPS = 168  # of the slider, 24 an octave
+FEW_CLASSES = 5  # of which all pairs are listed
+STEPS = 24  # of the slider, an octave
 _BEST = "where the single best T lies (90 %)"
 NOT_KEPT = (
     "A saved profile holds no samples, nor which classes are alike. They are shown where the page is made from "
@@ -52,6 +55,13 @@ class Subject:
         return self.found.temperature if self.found else self.advice.temperature if self.advice else USUAL
 
     @property
+    def axis(self) -> Axis:
+        """The scale of all drawings and of the slider."""
+        axis = axis_of(self.advice) if self.advice else Axis.holding(())
+        tried = (rung.temperature for rung in self.found.curve) if self.found else ()
+        return Axis.holding((axis.low, axis.high, self.temperature, *tried))
+
+    @property
     def standardized(self) -> bool:
         """Whether the temperature counts in standard deviations of a sample's logits."""
         return self.advice is not None and self.advice.loss_contract.standardized
@@ -79,10 +89,11 @@ def explorer(subject: Subject) -> str:
         near = mark('<rect class="range" width="100%" height="100%"/>')
         best = mark('<line class="best" x1="0" x2="100%" y1="50%" y2="50%"/>')
         parts.append(
-            '<h3>Expected accuracy</h3><p class="soft small">Points against the best temperature.</p>'
-            f'<div class="scale follows">{charts.accuracy(advice)}'
+            '<div class="drawn"><h3>Expected accuracy</h3><p class="soft small">Points against the best temperature'
+            f"{', as expected before any training' if subject.found else ''}.</p>"
+            f'<div class="scale follows">{charts.accuracy(advice, subject.axis)}'
             + legend([(band, "mean ± standard deviation"), (near, "near-optimal"), (best, _BEST)])
-            + "</div>"
+            + "</div></div>"
         )
     if profile:
         second = mark('<line class="line second" x1="0" x2="100%" y1="50%" y2="50%"/>')
@@ -92,17 +103,23 @@ def explorer(subject: Subject) -> str:
             else ""
         )
         parts.append(
-            f'<h3>How soft the teacher’s answers are</h3><p class="soft small">Means over {profile.n_samples:,} '
-            f"samples.{unit}</p>"
+            '<div class="drawn"><h3>How soft the teacher’s answers are</h3><p class="soft small">'
+            f"Means over {profile.n_samples:,} samples{_measured_from(subject, profile)}.{unit}</p>"
             f'<div class="scale follows">'
-            f"{charts.softness(profile, subject.temperature if advice else None, subject.unit)}"
+            f"{charts.softness(profile, subject.temperature if advice else None, subject.axis, subject.unit)}"
             + legend([(line, "entropy, as a share of its maximum"), (second, "probability of the top class")])
-            + "</div>"
+            + "</div></div>"
         )
         parts.append(_samples(exhibits) if exhibits else f'<h3>Samples</h3><p class="soft">{NOT_KEPT}</p>')
     if exhibits and exhibits.alike:
         parts.append(_alike(exhibits.alike))
     return "\n".join(parts)
+
+
+def _measured_from(subject: Subject, profile: TeacherProfile) -> str:
+    low, high = charts.seen(profile, subject.unit)
+    whole = low <= subject.axis.low and subject.axis.high <= high
+    return "" if whole else f", measured from T = {span((low, high))}"
 
 
 def mark(shape: str) -> str:
@@ -117,18 +134,18 @@ def legend(entries: Iterable[tuple[str, str]]) -> str:
 
 def _bar(subject: Subject) -> str:
     """Return the slider with its readings; the near-optimal range and the usual temperatures lie under it."""
-    advice = subject.advice
-    jumps = [(f"T = {t:g}", t) for t in charts.MARKED]
+    advice, axis, x = subject.advice, subject.axis, charts.across(subject.axis)
+    jumps = [(f"T = {written(t)}", t) for t in charts.MARKED]
     marks = [
-        f'<line class="mark" x1="{charts.x(t)}%" x2="{charts.x(t)}%" y1="22%" y2="78%"/>'
-        f'<text x="{charts.x(t)}%" y="100%" dy=".55em" text-anchor="middle">{t:g}</text>'
+        f'<line class="mark" x1="{x(t)}%" x2="{x(t)}%" y1="22%" y2="78%"/>'
+        f'<text x="{x(t)}%" y="100%" dy=".55em" text-anchor="middle">{written(t)}</text>'
         for _, t in jumps
     ]
     near = ""
     if advice:
         jumps.insert(0, ("Advised", advice.temperature))
-        left, right = (charts.x(end) for end in advice.interval)
-        here = charts.x(advice.temperature)
+        left, right = (x(end) for end in advice.interval)
+        here = x(advice.temperature)
         near = f'<rect class="near" x="{left}%" y="25%" width="{right - left:.3f}%" height="50%" rx="3"/>'
         marks.append(f'<line class="rec" x1="{here}%" x2="{here}%" y1="10%" y2="90%"/>')
         if subject.temperature != advice.temperature:
@@ -147,8 +164,8 @@ def _bar(subject: Subject) -> str:
         f'<span class="more">{" · ".join(more)}</span><span class="jump">{buttons}</span></div>'
         '<div class="scale"><svg class="track" aria-hidden="true">'
         '<line class="rail" x1="0" x2="100%" y1="50%" y2="50%"/>'
-        f'{near}{"".join(marks)}</svg><input type="range" id="t" min="0" max="{STEPS}" step="1" '
-        f'aria-label="Temperature, on a logarithmic scale from {charts.LOW:g} to {charts.HIGH:g}"></div></div>'
+        f'{near}{"".join(marks)}</svg><input type="range" id="t" min="0" max="{STEPS * axis.octaves}" step="1" '
+        f'aria-label="Temperature, on a logarithmic scale from {span((axis.low, axis.high))}"></div></div>'
     )
 
 
@@ -167,6 +184,12 @@ def _samples(exhibits: Exhibits) -> str:
 
 def _alike(alike: Alike) -> str:
     whole, n = alike.distances is not None, len(alike.classes)
+    find = (
+        '<label class="find">Find a class'
+        '<input type="search" id="find" autocomplete="off" spellcheck="false"></label>'
+        if n > FEW_CLASSES
+        else ""
+    )
     drawn = (
         '<div><div class="map" id="map"><ol aria-hidden="true"></ol>'
         f'<canvas role="img" aria-label="Map of {n} by {n} classes, in an order that puts those alike beside each '
@@ -179,9 +202,8 @@ def _alike(alike: Alike) -> str:
         "d the mean gap of their logits. As T rises, all classes become alike.</p></div>"
         f'<div class="alike js-only{"" if whole else " list"}">{drawn if whole else ""}<div>'
         '<h4 class="small soft">The closest pairs</h4>'
-        '<ul class="rows pairs" id="pairs"></ul><label class="find">Find a class'
-        '<input type="search" id="find" autocomplete="off" spellcheck="false"></label>'
-        '<div class="found" id="found" aria-live="polite"></div></div></div>'
+        '<ul class="rows pairs" id="pairs"></ul>'
+        f'{find}<div class="found" id="found" aria-live="polite"></div></div></div>'
     )
 
 
@@ -199,9 +221,9 @@ def embedded(subject: Subject) -> str:
 def _data(subject: Subject) -> dict[str, Any]:
     advice, profile, exhibits = subject.advice, subject.profile, subject.exhibits
     data: dict[str, Any] = {
-        "low": charts.LOW,
-        "high": charts.HIGH,
-        "start": min(max(subject.temperature, charts.LOW), charts.HIGH),
+        "low": subject.axis.low,
+        "high": subject.axis.high,
+        "start": subject.temperature,
     }
     if profile:
         data["k"] = profile.n_classes

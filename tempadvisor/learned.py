@@ -25,6 +25,7 @@ from tempadvisor.features import VECTOR
 from tempadvisor.files import refuse_special
 from tempadvisor.records import Nearest, Notice, Reason
 from tempadvisor.response import LOG_GRID, TOLERANCE, Response, normals
+from tempadvisor.temperatures import written
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -275,7 +276,7 @@ def weigh(learned: Learned, row: Array | None, rules: Response, *, seen: bool = 
 def _measured(n: int, share: float, before: float, after: float, nearest: Nearest) -> Reason:
     octaves = math.log2(after / before)
     alike = (
-        f"this very one among them (best at T={nearest.best_temperature:g})"
+        f"this very one among them (best at T={written(nearest.best_temperature)})"
         if nearest.distance <= SAME
         else f"those alike most (the nearest {nearest.distance:.2g} away)"
     )
@@ -285,7 +286,7 @@ def _measured(n: int, share: float, before: float, after: float, nearest: Neares
         effect="none" if abs(octaves) < 0.05 else "raises" if octaves > 0 else "lowers",
         octaves=round(octaves, 3) + 0.0,
         text=f"{n} measured setups, {alike}, with a weight of {share:.0%} against the rules, which alone say "
-        f"T={before:.2g}.",
+        f"T={written(before)}.",
         source="knowledge/runs",
         grade="own runs",
     )

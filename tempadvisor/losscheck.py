@@ -32,6 +32,7 @@ from tempadvisor.lossreading import (
     weight_problems,
 )
 from tempadvisor.records import LossContract, Notice
+from tempadvisor.temperatures import written
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
 TO_KD = ("kl", "standardized", "standardized_sample")
@@ -225,7 +226,7 @@ def _softened(loss: Loss, probes: Sequence[Probe], hints: Sequence[float], toler
         return None
     return Notice(
         "hard_term_softened",
-        f"The hard term is softened too, with T={found.temperature:.3g}: give cross_entropy the plain logits.",
+        f"The hard term is softened too, with T={written(found.temperature)}: give cross_entropy the plain logits.",
     )
 
 
@@ -238,8 +239,8 @@ def _unknown(found: Fit, probes: Sequence[Probe]) -> Notice:
     )
     return Notice(
         "unknown_loss",
-        f"The loss is none that is known here: the nearest, {found.form.code} at T={found.temperature:.3g}, leaves "
-        f"{100 * found.error:.2g} % of its gradient unexplained.{nearly}{broken}",
+        f"The loss is none that is known here: the nearest, {found.form.code} at T={written(found.temperature)}, "
+        f"leaves {100 * found.error:.2g} % of its gradient unexplained.{nearly}{broken}",
     )
 
 

@@ -13,6 +13,7 @@ from tempadvisor.contracts import convert
 from tempadvisor.lossfit import SHAPES, Fit, Probe
 from tempadvisor.lossforms import teacher_entropy
 from tempadvisor.records import LossContract, Notice
+from tempadvisor.temperatures import written
 
 ZOOM = 1.5  # the second temperature that a loss is told, over the first
 WEIGHT_TOLERANCE = 1e-3
@@ -89,11 +90,16 @@ def temperature_problems(told: float | None, used: float, power: float | None) -
                 "power_of_t", f"The KD term is multiplied by T^{power:.3g}: it should be T^2, or not at all."
             )
     elif math.isclose(used, 1 / told, rel_tol=1e-3):
-        yield Notice("multiplied_by_t", f"Logits are multiplied by T, not divided: T={told:g} acts as T={used:.3g}.")
+        yield Notice(
+            "multiplied_by_t",
+            f"Logits are multiplied by T, not divided: T={written(told)} acts as T={written(used)}.",
+        )
     elif math.isclose(used, told**2, rel_tol=1e-3):
-        yield Notice("t_applied_twice", f"Logits are divided by T twice: T={told:g} acts as T={used:.3g}.")
+        yield Notice(
+            "t_applied_twice", f"Logits are divided by T twice: T={written(told)} acts as T={written(used)}."
+        )
     else:
-        yield Notice("temperature_unused", f"The loss was told T={told:g} and uses T={used:.3g}.")
+        yield Notice("temperature_unused", f"The loss was told T={written(told)} and uses T={written(used)}.")
 
 
 def has_t_squared(soft: float, hard: float, t: float, power: float | None) -> tuple[bool, list[Notice]]:
@@ -140,7 +146,7 @@ def contract_notes(contract: LossContract, found: Fit) -> Iterator[Notice]:
         there = convert(t, contract, t_squared=True, n_classes=k).contract
         yield Notice(
             "missing_t_squared",
-            f"The KD term lacks T^2: at T={t:.3g} its kd_weight {contract.kd_weight:g} is as strong as "
+            f"The KD term lacks T^2: at T={written(t)} its kd_weight {contract.kd_weight:g} is as strong as "
             f"{rounded(there.kd_weight):g} with T^2, and a change of T changes the weight too. A contract, no error: "
             "tell recommend of it.",
         )

@@ -15,6 +15,7 @@ from tempadvisor.corpus import Source, load_sources
 from tempadvisor.errors import one_line
 from tempadvisor.records import Estimate, LossContract, Reason, Recommendation, TeacherProfile
 from tempadvisor.render import basis, loss_formula
+from tempadvisor.temperatures import span, written
 from tempadvisor.verification import Difference, Verification
 
 MOVES = {"raises": "raises T", "lowers": "lowers T", "none": "no shift"}
@@ -60,14 +61,12 @@ def signed(value: float, digits: int = 1) -> str:
 
 def facts(advice: Recommendation) -> str:
     """Return the numbers that matter, each with what it is."""
-    low, high = advice.interval
-    first, last = advice.best_temperature_ci90
     gains = advice.expected_gain
     spread = "points of accuracy, with standard deviation"
     return _facts(
         [
-            ("Near-optimal", f"T from {low:.2g} to {high:.2g}", "expected within 0.2 points of the best"),
-            ("The single best T", f"{first:.2g} to {last:.2g}", "90 % interval"),
+            ("Near-optimal", f"T from {span(advice.interval)}", "expected within 0.2 points of the best"),
+            ("The single best T", span(advice.best_temperature_ci90), "90 % interval"),
             ("Confidence", advice.confidence, basis(advice)),
             ("Gain over no KD", points(gains["over_no_kd"]), spread),
             ("Gain over T = 1", points(gains["over_t1"]), spread),
@@ -82,17 +81,25 @@ def measured_facts(found: Verification) -> str:
     reached = next((one.accuracy for one in test.accuracy if one.temperature == found.temperature), None)
     rows = [
         (
-            f"T = {found.rival:.3g} over T = {advised.temperature:.3g}",
+            f"T = {written(found.rival)} over T = {written(advised.temperature)}",
             f"{signed(found.difference.mean, 2)} points",
             f"validation, {_interval(found.difference)}",
         ),
         ("Probability", _percent(found.probability), found.verdict.replace("_", " ")),
         ("Trained", f"{cost.trainings} students", f"{cost.student_epochs:,} epochs, {cost.seconds:,.0f} s in all"),
-        ("Advised before", f"T = {advised.temperature:.3g}", f"{advised.confidence} confidence; {basis(advised)}"),
+        (
+            "Advised before",
+            f"T = {written(advised.temperature)}",
+            f"{advised.confidence} confidence; {basis(advised)}",
+        ),
     ]
     if reached is not None:
         rows.append(
-            (f"Test accuracy at T = {found.temperature:.3g}", f"{100 * reached:.1f} %", f"{test.n_test:,} samples")
+            (
+                f"Test accuracy at T = {written(found.temperature)}",
+                f"{100 * reached:.1f} %",
+                f"{test.n_test:,} samples",
+            )
         )
     if test.over_no_kd:
         gained = f"{signed(test.over_no_kd.mean, 2)} points"
@@ -105,34 +112,49 @@ def profile_facts(measured: TeacherProfile) -> str:
     half = half_soft(measured)
     rows = [("Classes", f"{measured.n_classes:,}", f"{measured.n_samples:,} samples read")]
     if half is not None:
-        rows.append(("Half soft at", f"T = {half:.2g}", "mean entropy is half of its maximum"))
+        rows.append(("Half soft at", f"T = {written(half)}", "mean entropy is half of its maximum"))
     rows.append(("Top probability", share(measured.curve_at(1, measured.top1_probability)), "mean at T = 1"))
     if measured.accuracy is not None:
         rows.append(("Accuracy", f"{100 * measured.accuracy:.1f} %", "on these samples"))
     return _facts(rows)
 
 
+def distillation(standardized: bool) -> str:
+    """Say what a temperature is to someone who has never heard of it; `standardized` as in the loss contract."""
+    one = (
+        "here T counts in standard deviations of a sample’s logits, and the higher it is, the more probability moves "
+        "from the top class to the others"
+        if standardized
+        else "at T = 1 they are as the teacher gives them; the higher T, the more probability moves from its top "
+        "class to the others, and below 1 the other way"
+    )
+    return (
+        "In knowledge distillation (KD) a network, the student, learns from the answers of another one, the teacher. "
+        f"A temperature T softens these answers: {one}. Points (pp) are percentage points of accuracy."
+    )
+
+
 def in_words(advice: Recommendation, unit: float) -> Iterable[str]:
     """Yield sentences that say what the drawings show; `unit` as in `charts.softness`."""
-    low, high = advice.interval
     *first, last = (
-        f"{100 * max(-mean, 0.0):.1f} ± {100 * std:.1f} points at T = {t:g}"
+        f"{100 * max(-mean, 0.0):.1f} ± {100 * std:.1f} at T = {written(t)}"
         for t in (1.0, 4.0, advice.curve[-1].temperature)
         for mean, std in [charts.at(advice.curve, t)]
     )
     yield (
-        f"Any temperature from {low:.2g} to {high:.2g} should do about as well as the best. Elsewhere accuracy is "
-        f"expected to be lost against it: {', '.join(first)} and {last}."
+        f"Any temperature from {span(advice.interval)} should do about as well as the best. Against the best, the "
+        f"points expected to be lost are {', '.join(first)} and {last}."
     )
     if advice.profile:
         yield softness_in_words(advice.profile, advice.temperature, unit)
     options = advice.kd_weights
     looks = next(option for option in options if option.best)
-    answers = {f"{option.temperature:.2g}" for option in options}
-    told = ", ".join(f"T = {option.temperature:.2g} at {option.kd_weight:g}" for option in options)
+    answers = {written(option.temperature) for option in options}
+    told = ", ".join(f"T = {written(option.temperature)} at {option.kd_weight:g}" for option in options)
     if len(answers) == 1:
-        told = f"T = {answers.pop()} at each of {', '.join(f'{option.kd_weight:g}' for option in options)}"
-    yield f"At other weights of the KD term the answer is {told}; the weight {looks.kd_weight:g} looks best."
+        *weights, most = (f"{option.kd_weight:g}" for option in options)
+        told = f"T = {answers.pop()} at {', '.join(weights)} and {most} alike"
+    yield f"Over weights of the KD term in the loss the answer is {told}; the weight {looks.kd_weight:g} looks best."
 
 
 def half_soft(measured: TeacherProfile) -> float | None:
@@ -144,33 +166,44 @@ def verified_in_words(found: Verification) -> Iterable[str]:
     """Yield sentences that say what the trainings showed."""
     advised, mean = found.recommendation.temperature, found.difference.mean
     yield (
-        f"{found.cost.trainings} students were trained. On the validation split T = {found.rival:.3g} is believed to "
-        f"be {100 * abs(mean):.2f} points {'above' if mean >= 0 else 'below'} the advised T = {advised:.3g} "
-        f"({_interval(found.difference)})."
+        f"{found.cost.trainings} students were trained. On the validation split T = {written(found.rival)} is "
+        f"believed to be {100 * abs(mean):.2f} points {'above' if mean >= 0 else 'below'} the advised "
+        f"T = {written(advised)} ({_interval(found.difference)})."
     )
     reached = [
-        f"{100 * one.accuracy:.1f} % {'without KD' if one.temperature is None else f'at T = {one.temperature:.3g}'}"
+        f"{100 * one.accuracy:.1f} % {'without KD' if t is None else f'at T = {written(t)}'}"
         for one in found.test.accuracy
+        for t in [one.temperature]
     ]
     yield f"On the test split, which was read once at the end, students reached {', '.join(reached)}."
     yield "What had been expected before any training:"
 
 
 def softness_in_words(measured: TeacherProfile, temperature: float, unit: float = 1.0) -> str:
-    """Say how soft a teacher is at a temperature, and at the usual ones; `unit` as in `charts.softness`."""
-    others = [t for t in charts.MARKED if abs(math.log2(t / temperature)) > 0.01]
+    """Say how soft a teacher is at a temperature, or the nearest measured, and at the usual ones.
+
+    `unit` is that of `charts.softness`.
+    """
+    low, high = charts.seen(measured, unit)
+    here = min(max(temperature, low), high)
+    others = [t for t in charts.MARKED if low <= t <= high and abs(math.log2(t / here)) > 0.01]
 
     def told(value: Callable[[float], float]) -> str:
-        beside = ", ".join(f"{share(value(t))} at T = {t:g}" for t in others)
-        return f"{share(value(temperature))} ({beside})"
+        beside = ", ".join(f"{share(value(t))} at T = {written(t)}" for t in others)
+        return f"{share(value(here))}{f' ({beside})' if beside else ''}"
 
     most = math.log(measured.n_classes)
     top = told(lambda t: measured.curve_at(t * unit, measured.top1_probability))
     entropy = told(lambda t: measured.curve_at(t * unit, measured.entropy_nats) / most)
+    nearest = "" if here == temperature else f", the nearest to T = {written(temperature)} that was measured,"
+    rest = (
+        "the other class tells a student how sure the teacher is of a sample"
+        if measured.n_classes == 2
+        else "the other classes is what a student can learn beyond the label"
+    )
     return (
-        f"At T = {temperature:.3g} the teacher’s top class gets {top} of the probability on average; what is left "
-        "for the other classes is what a student can learn beyond the label. The entropy of its answers is "
-        f"{entropy} of its maximum."
+        f"At T = {written(here)}{nearest} the teacher’s top class gets {top} of the probability on average; what is "
+        f"left for {rest}. The entropy of its answers is {entropy} of its maximum."
     )
 
 
@@ -271,7 +304,7 @@ def unknown(advice: Recommendation) -> str:
 
 def settings(contract: LossContract, temperature: float, exports: Mapping[str, str]) -> str:
     """Return the loss that the temperature holds for, and its settings in each format, to be copied."""
-    formula, letters = loss_formula(contract, float(f"{temperature:.3g}"))
+    formula, letters = loss_formula(contract, temperature)
     blocks = "".join(
         f'<details{" open" if i == 0 else ""}><summary>{said(name)}</summary><div class="copy">'
         f'<button type="button" aria-label="Copy {said(name)}" aria-live="polite">Copy</button>'

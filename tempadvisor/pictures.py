@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
 from tempadvisor.errors import one_line
+from tempadvisor.temperatures import written
 from tempadvisor.verification import Rung, Verification
 
 Scale = Callable[[float], float]
@@ -54,7 +55,7 @@ def verification_svg(found: Verification) -> str:
             f'<text class="title" x="{LEFT - 40}" y="{22 + 18 * i}">{escape(line)}</text>'
             for i, line in enumerate(textwrap.wrap(headline, 80)[:3])
         ),
-        f'<text x="{LEFT - 40}" y="72">Validation accuracy over that at T={recommended:.3g}, in points, '
+        f'<text x="{LEFT - 40}" y="72">Validation accuracy over that at T={written(recommended)}, in points, '
         "with 95 % intervals;</text>",
         f'<text x="{LEFT - 40}" y="87">hollow where none was trained; gray line: expected before; '
         "red: the temperature to use</text>",
@@ -76,7 +77,7 @@ def _axes(curve: Sequence[Rung], low: float, high: float, x: Scale, y: Scale) ->
         for t in ticks
     ]
     below = f'y="{HEIGHT - BOTTOM + 18}" text-anchor="middle"'
-    lines += [f'<text x="{x(rung.temperature)}" {below}>{rung.temperature:.3g}</text>' for rung in curve]
+    lines += [f'<text x="{x(rung.temperature)}" {below}>{written(rung.temperature)}</text>' for rung in curve]
     return [*lines, f'<text x="{WIDTH // 2}" y="{HEIGHT - 6}" text-anchor="middle">temperature</text>']
 
 
@@ -90,6 +91,6 @@ def _points(curve: Sequence[Rung], x: Scale, y: Scale) -> list[str]:
         kind = "dot" if rung.n_seeds else "expected"
         drawn.append(
             f'<circle class="{kind}" cx="{here}" cy="{y(rung.mean)}" r="4">'
-            f"<title>T={rung.temperature:.3g}: {100 * rung.mean:+.2f} pp, n={rung.n_seeds}</title></circle>"
+            f"<title>T={written(rung.temperature)}: {100 * rung.mean:+.2f} pp, n={rung.n_seeds}</title></circle>"
         )
     return drawn

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from tempadvisor.errors import one_line
 from tempadvisor.records import Estimate, LossContract, Notice, Reason, Recommendation, TeacherProfile
+from tempadvisor.temperatures import Axis, span, written
 
 if TYPE_CHECKING:
     from tempadvisor.bench import Plan
@@ -30,7 +31,8 @@ BARS = " ▁▂▃▄▅▆▇█"
 ARROWS = {"raises": "↑", "lowers": "↓", "none": "·"}
 COLORS = {"use": "green", "indifferent": "cyan", "kd_may_hurt": "yellow", "unknown": "yellow"}
 WIDTH = 100
-PLOT_LOW, PLOT_HIGH, PLOT_STEPS = 0.5, 64.0, 43
+PLOT_COLUMNS = 43
+UNKNOWN = "·"
 
 
 def recommendation(advice: Recommendation, *, explain: bool, next_command: str) -> str:
@@ -54,7 +56,7 @@ def recommendation(advice: Recommendation, *, explain: bool, next_command: str) 
         parts += [Text(), _unknown(advice, len(advice.unknown) if explain else 3)]
     if explain:
         parts += [Text(), *_details(advice)]
-    title = Text(f"Temperature {advice.temperature:.2g}")
+    title = Text(f"Temperature {written(advice.temperature)}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[advice.verdict], padding=(1, 2))
     return laid_out(panel, next_command)
 
@@ -102,7 +104,7 @@ def _profile(measured: TeacherProfile) -> RenderableType:
         entropy = measured.curve_at(temperature, measured.entropy_nats)
         top = measured.curve_at(temperature, measured.top1_probability)
         curves.add_row(
-            f"{temperature:g}", f"{entropy:.3f} nats", f"{entropy / math.log(measured.n_classes):.0%}", f"{top:.3f}"
+            written(temperature), f"{entropy:.3f} nats", f"{entropy / math.log(measured.n_classes):.0%}", f"{top:.3f}"
         )
     parts: list[RenderableType] = [table, Text(), curves]
     if measured.warnings:
@@ -134,19 +136,17 @@ def loss_formula(contract: LossContract, temperature: float) -> tuple[str, str]:
     averaged = "the batch" if contract.reduction == "batchmean" else "batch and classes"
     return (
         f"L = {hard}{contract.kd_weight:g}{squared} KL(p_t ‖ p_s)",
-        f"p = softmax({logits}/T), T = {temperature:g}{scored}, KL averaged over {averaged}",
+        f"p = softmax({logits}/T), T = {written(temperature)}{scored}, KL averaged over {averaged}",
     )
 
 
 def _facts(advice: Recommendation) -> Table:
-    low, high = advice.interval
-    best = advice.best_temperature_ci90
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     table.add_row(
         "Near-optimal",
-        f"T from {low:.2g} to {high:.2g}; the single best lies in {best[0]:.2g} to {best[1]:.2g} (90 %)",
+        f"T from {span(advice.interval)}; the single best lies in {span(advice.best_temperature_ci90)} (90 %)",
     )
     gains = advice.expected_gain
     table.add_row(
@@ -155,9 +155,9 @@ def _facts(advice: Recommendation) -> Table:
         f"no KD {_points(gains['over_no_kd'])} pp",
     )
     table.add_row("Confidence", f"{advice.confidence} ({basis(advice)})")
-    table.add_row("Loss", Text("\n".join(loss_formula(advice.loss_contract, float(f"{advice.temperature:.2g}")))))
+    table.add_row("Loss", Text("\n".join(loss_formula(advice.loss_contract, advice.temperature))))
     weights = ", ".join(
-        f"{option.kd_weight:g} → T={option.temperature:.2g}{' (looks best)' if option.best else ''}"
+        f"{option.kd_weight:g} → T={written(option.temperature)}{' (looks best)' if option.best else ''}"
         for option in advice.kd_weights
     )
     table.add_row("kd_weight", weights)
@@ -182,43 +182,62 @@ def _points(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:+.1f} ± {100 * estimate.std:.1f}"
 
 
+def axis_of(advice: Recommendation) -> Axis:
+    """Return a scale that holds all temperatures that an answer speaks of."""
+    ends = (*advice.interval, *advice.best_temperature_ci90)
+    return Axis.holding((advice.temperature, *ends, *(point.temperature for point in advice.curve)))
+
+
 def _plot(advice: Recommendation) -> Table:
     """Draw softness and expected accuracy over log T, each as one line of bars, with T marked below."""
-    grid = [PLOT_LOW * (PLOT_HIGH / PLOT_LOW) ** (i / (PLOT_STEPS - 1)) for i in range(PLOT_STEPS)]
-    points = [(math.log(point.temperature), point.mean) for point in advice.curve]
+    axis, profile, curve = axis_of(advice), advice.profile, advice.curve
+    grid = axis.grid(PLOT_COLUMNS - 1)
+    points = [(math.log(point.temperature), point.mean) for point in curve]
     accuracy = [_interpolated(math.log(t), points) for t in grid]
     floor = min(min(accuracy), -0.01)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
-    if advice.profile:
-        top = math.log(advice.profile.n_classes)
-        softness = [advice.profile.curve_at(t, advice.profile.entropy_nats) / top for t in grid]
-        table.add_row("Softness", Text(f"{_bars(softness, 0, 1)}  entropy, 0 to log K", style="magenta"))
-    line = Text(_bars(accuracy, floor, 0.0), style="green")
+    softness = ""
+    if profile:
+        unit = profile.logit_std if advice.loss_contract.standardized else 1.0
+        most = math.log(profile.n_classes)
+        shares = [profile.curve_at(t * unit, profile.entropy_nats) / most for t in grid]
+        measured = profile.temperatures[0] / unit, profile.temperatures[-1] / unit
+        softness = _known(_bars(shares, 0, 1), grid, measured)
+        table.add_row("Softness", Text(f"{softness}  entropy, 0 to log K", style="magenta"))
+    drawn = _known(_bars(accuracy, floor, 0.0), grid, (curve[0].temperature, curve[-1].temperature))
+    line = Text(drawn, style="green")
     low, high = advice.interval
     for i, temperature in enumerate(grid):
         if not low / 1.02 <= temperature <= high * 1.02:
             line.stylize("dim", i, i + 1)
     table.add_row("Accuracy", line.append(f"  {100 * floor:.1f} to 0 pp", style="default"))
-    table.add_row("T", Text(_axis(), style="dim"))
-    here = min(max(_place(advice.temperature), 0), PLOT_STEPS - 1)
-    table.add_row("", Text(f"{' ' * here}▲ {advice.temperature:.2g}", style="bold"))
+    gaps = f"  {UNKNOWN} not known" if UNKNOWN in softness + drawn else ""
+    table.add_row("T", Text(_labels(axis) + gaps, style="dim"))
+    table.add_row("", Text(f"{' ' * _place(axis, advice.temperature)}▲ {written(advice.temperature)}", style="bold"))
     return table
 
 
-def _axis() -> str:
-    """Return the labels of the T axis, each beginning below the bar of its temperature."""
-    cells = [" "] * PLOT_STEPS
-    for mark in (0.5, 1, 2, 4, 8, 16, 32, 64):
-        label = f"{mark:g}"
-        place = min(_place(mark), PLOT_STEPS - len(label))
-        cells[place : place + len(label)] = label
-    return "".join(cells)
+def _known(bars: str, grid: Sequence[float], ends: tuple[float, float]) -> str:
+    """Return bars with those outside of what is known as dots."""
+    low, high = ends[0] / 1.02, ends[1] * 1.02
+    return "".join(bar if low <= t <= high else UNKNOWN for t, bar in zip(grid, bars, strict=True))
 
 
-def _place(temperature: float) -> int:
-    return round((PLOT_STEPS - 1) * math.log(temperature / PLOT_LOW) / math.log(PLOT_HIGH / PLOT_LOW))
+def _labels(axis: Axis) -> str:
+    """Return the labels of the T axis, each beginning below the bar of its temperature, those that have room."""
+    line = ""
+    for tick in axis.ticks:
+        label = written(tick)
+        place = min(_place(axis, tick), PLOT_COLUMNS - len(label))
+        if not line or place > len(line):
+            line = line.ljust(place) + label
+    return line.ljust(PLOT_COLUMNS)
+
+
+def _place(axis: Axis, temperature: float) -> int:
+    return round((PLOT_COLUMNS - 1) * axis.share(temperature))
 
 
 def _interpolated(x: float, points: Sequence[tuple[float, float]]) -> float:
@@ -284,7 +303,7 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
     for heading in ("T", "against the best", "std"):
         table.add_column(heading, justify="right")
     for point in advice.curve:
-        table.add_row(f"{point.temperature:g}", f"{100 * point.mean:+.2f} pp", f"{100 * point.std:.2f} pp")
+        table.add_row(written(point.temperature), f"{100 * point.mean:+.2f} pp", f"{100 * point.std:.2f} pp")
     yield table
     if advice.nearest:
         near = Table(
@@ -293,7 +312,7 @@ def _details(advice: Recommendation) -> Iterable[RenderableType]:
         for heading in ("distance", "best T", "curve"):
             near.add_column(heading)
         for one in advice.nearest:
-            near.add_row(f"{one.distance:.2g}", f"{one.best_temperature:g}", one_line(one.setup))
+            near.add_row(f"{one.distance:.2g}", written(one.best_temperature), one_line(one.setup))
         yield from (Text(), near)
     yield Text()
     yield Text("Setup", style="bold")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tempadvisor.errors import one_line
 from tempadvisor.render import columns, laid_out, loss_formula
+from tempadvisor.temperatures import written
 from tempadvisor.verification import Cost, Difference, Rung, Verification
 
 if TYPE_CHECKING:
@@ -54,17 +55,17 @@ def verification(found: Verification, *, output: str | None, kept: bool) -> str:
         table.add_row("Proxy", f"{cost.epochs_each} of {found.setup.epochs} epochs each. {PROXY}")
     if kept:
         table.add_row("Study", one_line(found.study))
-    table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, float(f"{found.temperature:.3g}")))))
+    table.add_row("Loss", Text("\n".join(loss_formula(found.loss_contract, found.temperature))))
     parts: list[RenderableType] = [
-        Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
         *(Text(line, style="bold yellow") for line in doubts(found)),
+        Text(found.headline, style=f"bold {COLORS[found.verdict]}"),
         Text(),
         table,
         Text(),
         _drawing(found.curve, found.recommendation.temperature, min(WIDTH, columns() - BESIDE)),
     ]
     told = "Undecided" if found.verdict == "undecided" else "Verified"
-    title = Text(f"{told}: temperature {found.temperature:.3g}")
+    title = Text(f"{told}: temperature {written(found.temperature)}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=COLORS[found.verdict], padding=(1, 2))
     if output:
         following = f"tempadvisor knowledge add {output}"
@@ -88,7 +89,7 @@ def _count(cost: Cost) -> str:
 
 def plan(planned: Plan, *, next_command: str) -> str:
     """Say what a verification would train at most."""
-    temperatures = ", ".join(f"{t:.3g}" for t in planned.temperatures)
+    temperatures = ", ".join(written(t) for t in planned.temperatures)
     took = f"{planned.minutes:.1f} min" if planned.minutes >= 1 else f"{60 * planned.minutes:.0f} s"
     beside = f"; {planned.references:,} of the students for no KD and T=4" if planned.references else ""
     return "\n".join(
@@ -104,13 +105,14 @@ def plan(planned: Plan, *, next_command: str) -> str:
 
 def _tested(found: Verification) -> str:
     each = ", ".join(
-        f"{'no KD' if one.temperature is None else f'T={one.temperature:.3g}'} {100 * one.accuracy:.2f} % (n={one.n})"
+        f"{'no KD' if t is None else f'T={written(t)}'} {100 * one.accuracy:.2f} % (n={one.n})"
         for one in found.test.accuracy
+        for t in [one.temperature]
     )
     more = [
-        f"T={found.temperature:.3g} over {what}, same seeds: {_points(difference)}"
+        f"T={written(found.temperature)} over {what}, same seeds: {_points(difference)}"
         for what, difference in (
-            (f"T={found.recommendation.temperature:.3g}", found.test.over_recommended),
+            (f"T={written(found.recommendation.temperature)}", found.test.over_recommended),
             ("no KD", found.test.over_no_kd),
         )
         if difference
@@ -123,10 +125,10 @@ def doubts(found: Verification) -> Iterator[str]:
     gained, profile = found.test.over_no_kd, found.recommendation.profile
     if gained and found.test.kd_may_hurt:
         more = -100 * gained.mean
-        yield f"But KD may hurt here: students without it reached {more:.2f} pp more on the test split."
+        yield f"KD may hurt here: students without it reached {more:.2f} pp more on the test split."
     reached = max((one.val_accuracy or 0.0 for one in found.trials), default=0.0)
     if profile and reached < 1.5 / profile.n_classes:
-        yield "But no student learned much more than guessing: look at rate and epochs before the temperature."
+        yield "No student learned much more than guessing: look at rate and epochs before the temperature."
 
 
 def _points(difference: Difference) -> str:
@@ -151,7 +153,7 @@ def _drawing(curve: tuple[Rung, ...], recommended: float, width: int) -> Table:
     table.add_column("students", justify="right")
     drawn = width >= LEAST_WIDTH
     if drawn:
-        table.add_column(f"over T={recommended:.3g}, {100 * low:+.1f} to {100 * high:+.1f} pp", max_width=width)
+        table.add_column(f"over T={written(recommended)}, {100 * low:+.1f} to {100 * high:+.1f} pp", max_width=width)
     table.add_column("measured", justify="right")
     table.add_column("believed", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -165,7 +167,7 @@ def _drawing(curve: tuple[Rung, ...], recommended: float, width: int) -> Table:
         cells[place(rung.mean)] = "●" if rung.n_seeds else "○"
         span = f"{100 * rung.ci95[0]:+.2f} to {100 * rung.ci95[1]:+.2f}"
         table.add_row(
-            f"{rung.temperature:.3g}",
+            written(rung.temperature),
             str(rung.n_seeds),
             *([Text("".join(cells), style="" if rung.n_seeds else "dim")] if drawn else []),
             "" if rung.measured is None or rung.temperature == recommended else f"{100 * rung.measured:+.2f}",

@@ -24,6 +24,7 @@ from tempadvisor.records import Recommendation, TeacherProfile
 from tempadvisor.render_verify import doubts
 from tempadvisor.resources import page_path
 from tempadvisor.settings import settings
+from tempadvisor.temperatures import written
 from tempadvisor.verification import Verification
 
 
@@ -75,7 +76,7 @@ def _sections(subject: Subject) -> list[str]:
     found, advice, profile = subject.found, subject.advice, subject.profile
     sections = [_header(subject)]
     if found:
-        sections.append(_section("What the trainings said", _measured(found)))
+        sections.append(_section("What the trainings said", _measured(subject, found)))
     told = "".join(f"<p>{prose(line)}</p>" for line in _words(subject))
     sections.append(_section("In words", f'<div class="prose">{told}</div>', "side"))
     title = "What the student would see" if profile else "What is expected over temperature"
@@ -112,24 +113,28 @@ def _section(title: str, body: str, kind: str = "") -> str:
 def _title(subject: Subject) -> str:
     found, advice = subject.found, subject.advice
     if found:
-        told = "Undecided" if found.verdict == "undecided" else "Verified"
-        return f"{told}: temperature {found.temperature:.3g}"
-    return f"Temperature {advice.temperature:.2g}" if advice else "Teacher profile"
+        return f"{_judged(found)}: temperature {written(found.temperature)}"
+    return f"Temperature {written(advice.temperature)}" if advice else "Teacher profile"
+
+
+def _judged(found: Verification) -> str:
+    return "Undecided" if found.verdict == "undecided" else "Verified"
 
 
 def _header(subject: Subject) -> str:
     found, advice, profile = subject.found, subject.advice, subject.profile
     if found:
-        kind, facts = "verified temperature", passages.measured_facts(found)
-        headline, big = found.headline, f"<i>T</i> = {found.temperature:.3g}"
+        kind, facts = f"{_judged(found)} temperature", passages.measured_facts(found)
+        headline, big = found.headline, f"<i>T</i> = {written(found.temperature)}"
     elif advice:
         kind, facts, headline = "recommended temperature", passages.facts(advice), advice.headline
-        big = f"<i>T</i> = {advice.temperature:.2g}"
+        big = f"<i>T</i> = {written(advice.temperature)}"
     else:
         assert profile is not None
         kind, facts, big = "teacher profile", passages.profile_facts(profile), "Teacher"
         headline = passages.profile_headline(profile)
-    doubtful = " doubt" if advice and not found and advice.verdict in ("kd_may_hurt", "unknown") else ""
+    verdict = found.verdict if found else advice.verdict if advice else ""
+    doubtful = " doubt" if verdict in ("better_found", "undecided", "kd_may_hurt", "unknown") else ""
     doubted = "".join(f'<p class="headline doubt">{prose(line)}</p>' for line in (doubts(found) if found else ()))
     about = "No teacher was seen; the rules answer alone."
     if profile:
@@ -140,20 +145,21 @@ def _header(subject: Subject) -> str:
         )
     return (
         f'<header>\n<p class="kicker">Knowledge distillation · {kind}</p>\n<h1>{big}</h1>\n'
-        f'<p class="headline{doubtful}">{prose(headline)}</p>{doubted}\n'
+        f'{doubted}<p class="headline{doubtful}">{prose(headline)}</p>\n'
         f'<p class="soft">{about}</p>\n{facts}\n</header>'
     )
 
 
 def _words(subject: Subject) -> list[str]:
+    verified = passages.verified_in_words(subject.found) if subject.found else ()
+    told = [passages.distillation(subject.standardized), *verified]
     if subject.advice:
-        verified = passages.verified_in_words(subject.found) if subject.found else ()
-        return [*verified, *passages.in_words(subject.advice, subject.unit)]
+        return [*told, *passages.in_words(subject.advice, subject.unit)]
     assert subject.profile is not None
-    return [passages.softness_in_words(subject.profile, passages.half_soft(subject.profile) or 2.0)]
+    return [*told, passages.softness_in_words(subject.profile, passages.half_soft(subject.profile) or 2.0)]
 
 
-def _measured(found: Verification) -> str:
+def _measured(subject: Subject, found: Verification) -> str:
     dot, hollow, pair = (
         f'<circle class="{kind}" cx="50%" cy="50%" r="{r}"/>'
         for kind, r in (("dot", 5), ("dot hollow", 5), ("pair", 3))
@@ -164,9 +170,9 @@ def _measured(found: Verification) -> str:
         (pair, "one student against the advised T, same seed"),
         ('<line class="line before" x1="0" x2="100%" y1="50%" y2="50%"/>', "expected before any training"),
     ]
-    told = f"Validation accuracy in points over that at T = {found.recommendation.temperature:.3g}."
+    told = f"Validation accuracy in points over that at T = {written(found.recommendation.temperature)}."
     return (
-        f'<p class="prose">{prose(told)}</p><div class="scale">{charts.measured(found)}'
+        f'<p class="prose">{prose(told)}</p><div class="scale">{charts.measured(found, subject.axis)}'
         f"{legend((mark(shape), text) for shape, text in marks)}</div>{tables.measured_table(found)}"
     )
 

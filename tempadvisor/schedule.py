@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from tempadvisor.errors import UsageError
 from tempadvisor.records import Recommendation
+from tempadvisor.temperatures import written
 
 if TYPE_CHECKING:
     from tempadvisor.loss import KDLoss
@@ -73,8 +74,8 @@ class TemperatureSchedule:
         offered = recommendation.schedule
         if offered is None:
             raise UsageError(
-                f"the recommendation must offer a schedule. It offers none: T={recommendation.temperature:g} stays "
-                "constant. Use KDLoss alone where recommendation.schedule is None.",
+                f"the recommendation must offer a schedule. It offers none: T={written(recommendation.temperature)} "
+                "stays constant. Use KDLoss alone where recommendation.schedule is None.",
                 code="no_schedule",
             )
         return cls(loss, start=offered.start, end=offered.end, steps=steps)

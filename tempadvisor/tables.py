@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from tempadvisor.passages import said, share, signed
 from tempadvisor.records import Recommendation, TeacherProfile
 from tempadvisor.render import profile_rows
+from tempadvisor.temperatures import written
 from tempadvisor.verification import Verification
 
 TABLE = (0.5, 1, 2, 3, 4, 6, 8, 16, 32, 64)  # temperatures
@@ -44,7 +45,7 @@ def teacher(measured: TeacherProfile) -> str:
 
 def expected(advice: Recommendation) -> str:
     """Return the expected accuracy over temperature, and what was said of the training, folded away."""
-    rows = [(f"{p.temperature:g}", signed(p.mean, 2), f"{100 * p.std:.2f}") for p in advice.curve]
+    rows = [(written(p.temperature), signed(p.mean, 2), f"{100 * p.std:.2f}") for p in advice.curve]
     given = [(said(name), said(_value(value))) for name, value in advice.setup.given().items()]
     return _folded(
         "Expected accuracy over temperature", table(("T", "points against the best", "std"), rows)
@@ -64,7 +65,7 @@ def measured_table(found: Verification) -> str:
         paired = "" if rung.measured is None or here else signed(rung.measured, 2)
         rows.append(
             (
-                f"{rung.temperature:.3g}",
+                written(rung.temperature),
                 str(rung.n_seeds),
                 paired,
                 "0" if here else signed(rung.mean, 2),
@@ -72,9 +73,9 @@ def measured_table(found: Verification) -> str:
             )
         )
     heads = ("T", "students", "measured", "believed", "95 % interval")
-    caption = f"Validation accuracy over that at T = {recommended:.3g}, in points; measured: on the same seeds."
+    caption = f"Validation accuracy over that at T = {written(recommended)}, in points; measured: on the same seeds."
     tests = [
-        ("no KD" if one.temperature is None else f"{one.temperature:.3g}", str(one.n), f"{100 * one.accuracy:.2f} %")
+        ("no KD" if one.temperature is None else written(one.temperature), str(one.n), f"{100 * one.accuracy:.2f} %")
         for one in found.test.accuracy
     ]
     told = f"Test split, read once at the end: {found.test.n_test:,} samples."
@@ -86,7 +87,7 @@ def nearest(advice: Recommendation) -> str:
     """Return the measured setups that are nearest, if any are known."""
     if not advice.nearest:
         return ""
-    rows = [(said(one.setup), f"{one.distance:.2f}", f"{one.best_temperature:g}") for one in advice.nearest]
+    rows = [(said(one.setup), f"{one.distance:.2f}", written(one.best_temperature)) for one in advice.nearest]
     return _folded("The nearest measured setups", table(("setup", "distance", "its best T"), rows))
 
 

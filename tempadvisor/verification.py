@@ -16,6 +16,7 @@ from tempadvisor.posterior import OWN, Cell
 from tempadvisor.records import LossContract, Recommendation, TrainingSetup
 from tempadvisor.response import TOLERANCE
 from tempadvisor.search import LEAST_SEEDS, MATTERS, Claim, Search, posterior, verdict
+from tempadvisor.temperatures import written
 
 Training = tuple[float | None, int]  # temperature, None without KD, and seed
 
@@ -159,12 +160,12 @@ def read_search(search: Search) -> tuple[dict[str, Any], tuple[Rung, ...]]:
 def _headline(
     search: Search, claim: Claim, temperature: float, mean: float, ci95: tuple[float, float], probability: float
 ) -> str:
-    before, now = f"T={search.recommended:.3g}", f"T={temperature:.3g}"
+    before, now = f"T={written(search.recommended)}", f"T={written(temperature)}"
     gained = f"{100 * mean:+.2f} pp, 95 % interval {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f}"
     if len(search.paired(temperature)) < LEAST_SEEDS:
         gained += ", from one seed"
     if claim == "better_found":
-        return f"Better found: use {now} instead of {before} ({gained})."
+        return f"The trainings contradict the advice: use {now} instead of {before} ({gained})."
     if claim == "confirmed":
         return (
             f"Confirmed: {before} is within {100 * search.tolerance:g} pp of the best "

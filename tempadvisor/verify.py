@@ -39,6 +39,7 @@ from tempadvisor.study import (
     take,
     trials_of,
 )
+from tempadvisor.temperatures import written
 from tempadvisor.verification import Cost, Training, Trial, Verification, cells_of, read_search, read_test
 
 if TYPE_CHECKING:
@@ -228,12 +229,12 @@ def _validated(case: Case, training: Training) -> float:
 def _said(search: Search) -> str:
     """Say in a few words what is believed by now."""
     if all(temperature == search.recommended for temperature, _ in search.cells):
-        return f"T={search.recommended:.3g} first"
+        return f"T={written(search.recommended)} first"
     found = verdict(search, posterior(search))
     low, high = (100 * end for end in found.ci95)
     return (
-        f"{found.claim.replace('_', ' ')}: T={found.temperature:.3g}; "
-        f"T={found.rival:.3g} is {low:+.2f} to {high:+.2f} pp of T={search.recommended:.3g}"
+        f"{found.claim.replace('_', ' ')}: T={written(found.temperature)}; "
+        f"T={written(found.rival)} is {low:+.2f} to {high:+.2f} pp of T={written(search.recommended)}"
     )
 
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tempadvisor"
 # A module imports from its own row and from the rows above it, never in a circle.
 LAYERS = (
     ("__init__",),  # the version and the public names, resolved lazily
-    ("errors", "fields", "files", "hub", "progress", "resources"),
+    ("errors", "fields", "files", "hub", "progress", "resources", "temperatures"),
     ("records", "runs", "location"),
     (
         "arrays",

@@ -10,13 +10,16 @@ import itertools
 import json
 import math
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, browser
-from test_report import EVIL, verified
+from PIL import Image
+from test_report import EVIL, soft, verified
 
 from tempadvisor.advise import recommend
 from tempadvisor.exhibits import Exhibits, Reservoir
@@ -27,12 +30,17 @@ from tempadvisor.records import Recommendation, TrainingSetup
 from tempadvisor.report import page
 from tempadvisor.settings import settings
 from tempadvisor.teachers import demo_profile
+from tempadvisor.temperatures import written
+from tempadvisor.verification import Rung, Verification
+
+__all__ = ["soft"]
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
 ]
 FRAME_MS = 16
+PDFTOPPM = shutil.which("pdftoppm")
 
 CONTRAST = """
 const light = (text) => text.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
@@ -113,6 +121,15 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def tried(advice: Recommendation) -> Verification:
+    """Return a verification with as many temperatures as the demo's."""
+    rungs = tuple(
+        Rung(temperature=t, n_seeds=2, measured=-0.01, prior=-0.01, mean=-0.01, ci95=(-0.02, 0.01))
+        for t in (1.0, advice.temperature, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 40.0)
+    )
+    return dataclasses.replace(verified(advice), curve=rungs)
+
+
 def quiet(chromium: Browser, path: Path) -> bool:
     """Tell whether a page asked for nothing but itself, and complained of nothing."""
     asked = [url for url in chromium.requests() if url != "data:,"]  # the icon, which is none
@@ -157,9 +174,93 @@ def test_the_slider_starts_at_the_advised_temperature_and_follows_the_keyboard(
     assert chromium.text("#shown") == "64"
     assert chromium.text("#entropy").endswith(" %")
     told = chromium.run("return document.getElementById('t').getAttribute('aria-valuetext')")
+    assert re.fullmatch(r"T = 64, mean entropy \S+ % of its maximum, top class \S+ %, accuracy not known", told)
+    chromium.click('[data-jump="4.0"]')
+    told = chromium.run("return document.getElementById('t').getAttribute('aria-valuetext')")
     assert re.fullmatch(
-        r"T = 64, mean entropy \S+ % of its maximum, top class \S+ %, accuracy .+ against the best", told
+        r"T = 4, mean entropy \S+ % of its maximum, top class \S+ %, accuracy .+ against the best", told
     )
+
+
+@pytest.mark.parametrize("width", [320, 1200])
+@pytest.mark.parametrize("temperature", [None, 0.175, 120.0])
+def test_slider_band_and_marks_reach_a_temperature_beyond_the_usual_and_agree_where_it_is(
+    chromium: Browser, tmp_path: Path, soft: Recommendation, temperature: float | None, width: int
+) -> None:
+    path = tmp_path / "page.html"
+    told = soft if temperature is None else dataclasses.replace(soft, temperature=temperature)
+    path.write_text(page(told), encoding="utf-8")
+    chromium.resize(width)
+    chromium.open(path)
+    assert chromium.text("#shown") == f"{told.temperature:g}"
+    places = chromium.run(
+        "const middle = (one) => { const box = one.getBoundingClientRect(); return (box.left + box.right) / 2; };"
+        "const slider = document.getElementById('t'), rail = document.querySelector('.rail').getBoundingClientRect();"
+        "return [rail.left + rail.width * slider.value / slider.max,"
+        " ...[...document.querySelectorAll('line.rec, .plot line.now')].map(middle)]"
+    )
+    assert len(places) == 6  # slider, its mark, and in each of two drawings the mark and the slider's line
+    assert max(places) - min(places) < 2.5  # pixels; the slider has 24 steps an octave
+    low, high = (float(str(chromium.run(f"return JSON.parse(data.textContent).{end}"))) for end in ("low", "high"))
+    box = chromium.run(
+        "const [near, rail] = ['.near', '.rail'].map((one) => document.querySelector(one).getBoundingClientRect());"
+        "return [(near.left - rail.left) / rail.width, (near.right - rail.left) / rail.width]"
+    )
+    assert box == pytest.approx([math.log(end / low) / math.log(high / low) for end in told.interval], abs=1e-3)
+    assert box[1] - box[0] > 0.1
+    chromium.press("#t", "home")
+    assert chromium.text("#shown") == f"{low:g}" == "0.125"
+    chromium.press("#t", "end")
+    assert chromium.text("#shown") == f"{high:g}" == ("128" if temperature == 120 else "64")
+
+
+def test_what_is_not_known_is_not_shown(chromium: Browser, tmp_path: Path, soft: Recommendation) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(soft), encoding="utf-8")
+    hidden = "return getComputedStyle(document.querySelector('circle.now')).display === 'none'"
+    chromium.open(path).press("#t", "home")
+    assert [chromium.text(f"#{name}") for name in ("entropy", "top")] == ["?", "?"]  # measured from 0.5 on
+    assert chromium.text("#accuracy") != "?"
+    assert not chromium.run(hidden)
+    chromium.press("#t", "end")
+    assert chromium.text("#entropy").endswith(" %")
+    assert chromium.text("#accuracy") == "?"  # nothing is expected above 40
+    assert chromium.run(hidden)
+
+
+@pytest.mark.parametrize("temperature", [3.45, 0.175, 2.05, 12.5, 1.125, 0.5, 64.0, 2 ** (1 / 24), 0.15625])
+def test_the_script_spells_a_temperature_as_all_else_does(chromium: Browser, demo: Path, temperature: float) -> None:
+    chromium.open(demo)
+    shown = chromium.run(
+        "const button = document.querySelector('[data-jump]'); button.dataset.jump = arguments[0]; button.click();"
+        "return document.getElementById('shown').textContent",
+        repr(temperature),
+    )
+    assert shown == written(temperature)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_labels_do_not_touch_each_other(
+    chromium: Browser, tmp_path: Path, soft: Recommendation, advice: Recommendation, width: int
+) -> None:
+    chromium.resize(width)
+    near = verified(dataclasses.replace(advice, temperature=2.5), temperature=3.0)
+    for i, record in enumerate((soft, near, dataclasses.replace(soft, temperature=120.0))):
+        path = tmp_path / f"{i}.html"
+        path.write_text(page(record), encoding="utf-8")
+        rows = chromium.open(path).run(
+            "return [...document.querySelectorAll('.plot')].map((plot) => [...plot.querySelectorAll(':scope > text')]"
+            ".filter((text) => text.getAttribute('text-anchor') !== 'end' || text.getAttribute('class') !== 'tick')"
+            ".map((text) => { const box = text.getBoundingClientRect(); return [Math.round(box.top), box.left,"
+            " box.right, text.textContent]; }).filter(([, left, right]) => right > left))"
+        )
+        assert rows
+        for plot in rows:
+            for top in {row[0] for row in plot}:
+                line = sorted(row[1:] for row in plot if row[0] == top)
+                assert all(one[1] < other[0] for one, other in itertools.pairwise(line)), line
+                assert line[0][0] >= 0
+                assert line[-1][1] <= width
 
 
 @pytest.mark.parametrize("octaves", [0, 1, 3, 5])
@@ -332,6 +433,86 @@ def test_paper_shows_the_advised_temperature_wherever_the_slider_stands(
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     chromium.emulate("Emulation.setEmulatedMedia", media="print")
     assert chromium.run("return [...document.querySelectorAll('button, input')].every((one) => !one.offsetParent)")
+
+
+@pytest.mark.skipif(not PDFTOPPM, reason="pdftoppm of poppler-utils is not installed")
+def test_no_page_of_paper_is_left_half_empty(
+    chromium: Browser, tmp_path: Path, advice: Recommendation, exhibits: Exhibits, thousand: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(tried(advice), exhibits=exhibits), encoding="utf-8")
+    for one in (path, thousand):
+        chromium.open(one).pdf(tmp_path / "page.pdf")
+        command = [str(PDFTOPPM), "-r", "30", "-gray", str(tmp_path / "page.pdf"), str(tmp_path / one.parent.name)]
+        subprocess.run(command, check=True)
+        filled = []
+        for sheet in sorted(tmp_path.glob(f"{one.parent.name}*.pgm")):
+            ink = np.asarray(Image.open(sheet)) < 200
+            filled.append(float(np.flatnonzero(ink.any(axis=1))[-1] / len(ink)))
+        assert len(filled) >= 4
+        assert min(filled[:-1]) > 0.62, filled
+
+
+def test_paper_keeps_a_drawing_and_a_table_in_one_piece(
+    chromium: Browser, tmp_path: Path, advice: Recommendation, exhibits: Exhibits
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(tried(advice), exhibits=exhibits), encoding="utf-8")
+    chromium.open(path)
+    chromium.emulate("Emulation.setEmulatedMedia", media="print")
+    broken = chromium.run(
+        "return [...document.querySelectorAll('.bar, .drawn, .plot, .tables, .facts, .sample, .alike, pre')]"
+        ".filter((one) => getComputedStyle(one).breakInside !== 'avoid').map((one) => one.className)"
+    )
+    assert broken == []
+    forced = chromium.run(
+        "const breaks = (which, side) => [...document.querySelectorAll(which)].filter((one) =>"
+        " getComputedStyle(one)[side] !== 'auto').length;"
+        "return breaks('section', 'breakBefore') + breaks('.side > h2', 'breakAfter')"
+    )
+    assert forced == 0
+    chromium.emulate("Emulation.setEmulatedMedia", media="")
+
+
+def test_two_classes_have_no_map_and_nothing_to_find(chromium: Browser, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    logits = rng.normal(size=(400, 2))
+    logits[np.arange(400), labels] += 2.0
+    reservoir = Reservoir()
+    measured = profile(logits.astype(np.float32), labels, logits_from="train", reservoir=reservoir)
+    reservoir.class_names = ("benign", "malignant")
+    path = tmp_path / "page.html"
+    answer = recommend(measured, TrainingSetup(optimizer="sgd"))
+    path.write_text(page(answer, exhibits=reservoir.exhibits()), encoding="utf-8")
+    chromium.resize(390)
+    chromium.open(path)
+    assert quiet(chromium, path)
+    assert chromium.run("return document.querySelectorAll('#map, #pairs, #find').length") == 0
+    body = chromium.text("body").replace("\xa0", " ")
+    assert "what is left for the other class tells a student how sure the teacher is" in body
+    assert {"benign", "malignant"} == set(shown_rows(chromium, 0))
+    assert chromium.run("return document.querySelectorAll('.others').length") == 0
+    assert chromium.run("return document.documentElement.scrollWidth") <= 390
+
+
+def test_no_name_of_the_others_is_cut_where_there_are_a_thousand_classes(
+    chromium: Browser, tmp_path: Path, soft: Recommendation
+) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 1000, 2000)
+    logits = rng.normal(size=(2000, 1000))
+    logits[np.arange(2000), labels] += 5.0
+    reservoir = Reservoir()
+    reservoir.add(logits, labels)
+    path = tmp_path / "page.html"
+    path.write_text(page(soft, exhibits=reservoir.exhibits()), encoding="utf-8")
+    chromium.resize(390)
+    cut = chromium.open(path).run(
+        "return [...document.querySelectorAll('.sample .name')].filter((one) => one.scrollWidth > one.clientWidth)"
+        ".map((one) => one.textContent)"
+    )
+    assert cut == []
 
 
 def test_without_scripts_the_essentials_can_be_read(demo: Path, advice: Recommendation, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import re
 import sys
 from typing import Any
@@ -27,8 +28,10 @@ from tempadvisor.records import (
 )
 from tempadvisor.render import BARS, loss_formula
 from tempadvisor.teachers import demo_profile
+from tempadvisor.temperatures import Axis
 from tempadvisor.verification import Rung
 
+TENT = tuple(CurvePoint(temperature=t, mean=m, std=0.0) for t, m in ((0.5, -0.04), (4, 0.0), (64, -0.04)))
 NEXT = "tempadvisor recommend --demo --kd-weight X"
 
 
@@ -40,6 +43,14 @@ def measured() -> TeacherProfile:
 @pytest.fixture(scope="module")
 def advice(measured: TeacherProfile) -> Recommendation:
     return recommend(measured, TrainingSetup(optimizer="sgd", epochs=300, kd_weight=0.1, augmentation="mixup"))
+
+
+@pytest.fixture(scope="module")
+def usual(advice: Recommendation) -> Recommendation:
+    """Return advice that speaks of nothing outside of 0.5 to 64."""
+    return dataclasses.replace(
+        advice, temperature=2.0, interval=(1.0, 4.0), best_temperature_ci90=(0.5, 12.0), curve=TENT
+    )
 
 
 @pytest.fixture
@@ -129,7 +140,7 @@ class TestFacts:
             confidence="low",
         )
         text = words(shown(told))
-        assert "Temperature 3.2 " in text
+        assert "Temperature 3.21 " in text
         assert "Near-optimal T from 1.5 to 6; the single best lies in 1 to 12 (90 %)" in text
         assert "Gain over T=4 +0.1 ± 0.4, T=1 +1.2 ± 2.0, no KD -0.5 ± 1.0 pp" in text
         assert "Confidence low (" in text
@@ -137,7 +148,7 @@ class TestFacts:
 
     def test_the_best_pair_of_weight_and_temperature_is_marked(self, advice: Recommendation) -> None:
         (best,) = (option for option in advice.kd_weights if option.best)
-        assert f"{best.kd_weight:g} → T={best.temperature:.2g} (looks best)" in words(shown(advice))
+        assert f"{best.kd_weight:g} → T={best.temperature:g} (looks best)" in words(shown(advice))
         assert words(shown(advice)).count("looks best") == 1
 
     def test_a_schedule_is_shown_where_there_is_one(self, advice: Recommendation) -> None:
@@ -228,26 +239,67 @@ class TestPlot:
         assert render._bars([-0.02, -0.01, 0.0], -0.02, 0.0) == " ▄█"
 
     def test_the_axis_has_its_labels_below_their_bars(self) -> None:
-        axis = render._axis()
+        axis = render._labels(Axis(0.5, 64.0))
         assert axis.split() == ["0.5", "1", "2", "4", "8", "16", "32", "64"]
         assert len(axis) == 43
         assert [axis.index(label) for label in ("0.5", "1", "2", "4", "8", "16", "32")] == [0, 6, 12, 18, 24, 30, 36]
 
-    @pytest.mark.parametrize(
-        ("temperature", "column"), [(0.5, 0), (1.0, 6), (2.0, 12), (4.0, 18), (64.0, 42), (0.1, 0), (900.0, 42)]
-    )
+    def test_a_longer_axis_has_the_labels_that_have_room(self) -> None:
+        axis = render._labels(Axis(0.125, 64.0))
+        assert axis.split() == ["0.125", "0.5", "1", "2", "4", "8", "16", "32", "64"]
+        assert len(axis) == 43
+        assert axis.index("0.5") == round(42 * 2 / 9)
+
+    @pytest.mark.parametrize(("temperature", "column"), [(0.5, 0), (1.0, 6), (2.0, 12), (4.0, 18), (64.0, 42)])
     def test_the_marker_stands_below_its_temperature(
-        self, advice: Recommendation, terminal: Any, temperature: float, column: int
+        self, usual: Recommendation, terminal: Any, temperature: float, column: int
     ) -> None:
         terminal(80)
-        lines = plain(shown(dataclasses.replace(advice, temperature=temperature))).splitlines()
+        lines = plain(shown(dataclasses.replace(usual, temperature=temperature))).splitlines()
         (axis,) = (i for i, line in enumerate(lines) if line.startswith("│  T "))
         assert lines[axis + 1].index("▲") - lines[axis].index("0.5") == column
-        assert lines[axis + 1].split("▲")[1].split()[0] == f"{temperature:.2g}"
+        assert lines[axis + 1].split("▲")[1].split()[0] == f"{temperature:g}"
 
-    def test_a_tent_of_accuracy_is_drawn_as_one(self, advice: Recommendation) -> None:
-        curve = tuple(CurvePoint(temperature=t, mean=m, std=0.0) for t, m in ((0.5, -0.04), (4, 0.0), (64, -0.04)))
-        lines = shown(dataclasses.replace(advice, curve=curve)).splitlines()
+    @pytest.mark.parametrize(("temperature", "octaves", "label"), [(0.175, 9, "0.125"), (120.0, 8, "128")])
+    def test_it_reaches_to_a_temperature_beyond_the_usual(
+        self, usual: Recommendation, terminal: Any, temperature: float, octaves: int, label: str
+    ) -> None:
+        terminal(80)
+        lines = plain(shown(dataclasses.replace(usual, temperature=temperature))).splitlines()
+        assert {len(line) for line in lines[:-1]} == {80}
+        (axis,) = (i for i, line in enumerate(lines) if line.startswith("│  T "))
+        assert label in lines[axis]
+        left = lines[axis - 1].index("Accuracy") + 10
+        low = 0.125 if temperature < 1 else 0.5
+        place = round(42 * math.log2(temperature / low) / octaves)
+        assert lines[axis + 1].index("▲") - left == place
+        assert lines[axis + 1].split("▲")[1].split()[0] == f"{temperature:g}"
+
+    def test_where_nothing_was_measured_there_are_dots_and_no_bars(self, usual: Recommendation) -> None:
+        lines = shown(dataclasses.replace(usual, temperature=0.25)).splitlines()  # 8 octaves: 5.25 columns each
+        softness, accuracy, axis = (
+            next(line for line in lines if line.startswith(f"│  {name} ")) for name in ("Softness", "Accuracy", "T")
+        )
+        left = accuracy.index("Accuracy") + 10
+        for line in (softness, accuracy):
+            assert line[left : left + 43].startswith("······")
+            assert line[left + 6] in BARS
+        assert "· not known" in axis
+        assert "not known" not in " ".join(shown(usual).splitlines())
+
+    def test_softness_counts_in_units_of_a_standardized_loss(self, measured: TeacherProfile) -> None:
+        wide = dataclasses.replace(measured, logit_std=4.0)
+        rows = []
+        for standardized in (False, True):
+            advice = recommend(wide, TrainingSetup(standardized=standardized))
+            ends = {"temperature": 2.0, "interval": (1.0, 4.0), "best_temperature_ci90": (1.0, 4.0)}
+            told = dataclasses.replace(advice, curve=TENT, **ends)
+            line = next(line for line in shown(told).splitlines() if line.startswith("│  Softness "))
+            rows.append(line[line.index("Softness") + 10 :][:43])
+        assert rows[1][: 43 - 12] == rows[0][12:]  # two octaves higher
+
+    def test_a_tent_of_accuracy_is_drawn_as_one(self, usual: Recommendation) -> None:
+        lines = shown(usual).splitlines()
         (line,) = (line for line in lines if line.startswith("│  Accuracy "))
         bars = line[line.index("Accuracy") + 10 :][:43]
         heights = [BARS.index(bar) for bar in bars]

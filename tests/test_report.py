@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import math
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -16,14 +17,17 @@ import pytest
 from PIL import Image
 from test_cli import Run, refused, run
 
-from tempadvisor import charts, verification
+from tempadvisor import advise, charts, learned, render, render_verify, verification
 from tempadvisor.advise import recommend
 from tempadvisor.corpus import load_sources
 from tempadvisor.exhibits import Exhibits, Reservoir
 from tempadvisor.export import FORMATS, export
-from tempadvisor.records import Notice, Recommendation, TrainingSetup
+from tempadvisor.profiling import profile
+from tempadvisor.records import Nearest, Notice, Recommendation, TrainingSetup
 from tempadvisor.report import page
 from tempadvisor.resources import demo_path
+from tempadvisor.response import Response
+from tempadvisor.search import Search
 from tempadvisor.settings import settings
 from tempadvisor.teachers import demo_profile
 from tempadvisor.verification import Cost, Difference, Rung, Trial, Verification
@@ -43,6 +47,8 @@ EVIL = (
     "plain",
 )
 
+# What is typed, stored, or a name is exact: options, runs, settings, the loss in code, studies, rows of a table.
+EXACT = {"audit.py", "cli.py", "contracts.py", "loss.py", "plans.py", "rivals.py", "settings.py", "store.py"}
 VOID = {"meta", "link", "input", "br", "img"}
 
 
@@ -145,11 +151,44 @@ def verified(advice: Recommendation, temperature: float = 8.0) -> Verification:
     )
 
 
+@pytest.fixture(scope="module")
+def soft() -> Recommendation:
+    """Return the advice for a teacher so soft that temperatures below 0.5 are advised."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 200, 1500)
+    logits = 0.1 * rng.normal(size=(1500, 200))
+    logits[np.arange(1500), labels] += 0.5
+    return recommend(profile(logits.astype(np.float32), labels), TrainingSetup(optimizer="sgd", epochs=60))
+
+
+def harmless(found: Verification) -> Verification:
+    """Return a verification in which KD hurts nothing."""
+    return dataclasses.replace(found, test=dataclasses.replace(found.test, kd_may_hurt=False))
+
+
+def read_headline(claim: verification.Claim, recommended: float, temperature: float) -> str:
+    """Return the headline of a claim: 2.2 points over the recommended temperature."""
+    prior = Response(np.array([4.0, 8.0]), np.zeros((4, 2)))
+    search = Search(prior=prior, recommended=recommended, temperatures=(4.0, 8.0), cells={}, n_val=800, budget=10)
+    return verification._headline(search, claim, temperature, 0.022, (0.004, 0.04), 0.97)
+
+
+def slider(advice: Recommendation) -> dict[str, str | None]:
+    """Return the attributes of a page's slider."""
+    (found,) = Reader(page(advice)).all("input", type="range")
+    return found
+
+
+def number(percent: str | None) -> float:
+    """Read a place in percent."""
+    return float(str(percent).rstrip("%"))
+
+
 class TestWords:
     def test_it_says_what_the_terminal_says(self, advice: Recommendation) -> None:
         words = Reader(page(advice)).words
         low, high = advice.interval
-        for told in (advice.headline, f"T from {low:.2g} to {high:.2g}", *(one.text for one in advice.reasons)):
+        for told in (advice.headline, f"T from {low:g} to {high:g}", *(one.text for one in advice.reasons)):
             assert told in words
 
     def test_reasons_link_to_their_sources(self, advice: Recommendation) -> None:
@@ -225,10 +264,196 @@ class TestWords:
         scored = Reader(page(recommend(measured, TrainingSetup(standardized=True)), exhibits=exhibits)).data
         z = np.array(plain["samples"][0]["z"])
         assert scored["samples"][0]["z"] == pytest.approx(list(z / z.std()), rel=1e-5)
+        words = [
+            Reader(page(recommend(measured, TrainingSetup(standardized=one)))).words.replace("\xa0", " ")
+            for one in (False, True)
+        ]
+        assert ["at T = 1 they are as the teacher gives them" in one for one in words] == [True, False]
+        assert ["T counts in standard deviations of" in one for one in words] == [False, True]
         unit = measured.logit_std
         assert scored["softness"]["t"] == pytest.approx([t / unit for t in plain["softness"]["t"]], rel=1e-5)
         assert scored["alike"]["distances"][0][1] == pytest.approx(plain["alike"]["distances"][0][1] / unit, rel=1e-5)
         assert scored["alike"]["near"][0][0][1] == pytest.approx(plain["alike"]["near"][0][0][1] / unit, rel=1e-5)
+
+
+class TestScale:
+    """What slider and drawings reach from and to, where the advice lies beyond the usual."""
+
+    def test_it_is_the_usual_one_where_that_holds_all(self, advice: Recommendation) -> None:
+        told = dataclasses.replace(advice, best_temperature_ci90=(0.5, 64.0))
+        data = Reader(page(told)).data
+        assert (data["low"], data["high"]) == (0.5, 64)
+        assert slider(told)["max"] == str(24 * 7)
+
+    def test_it_reaches_down_to_the_advice_for_a_soft_teacher_and_so_does_the_curve(
+        self, soft: Recommendation
+    ) -> None:
+        spoken_of = (soft.temperature, *soft.interval, *soft.best_temperature_ci90)
+        assert soft.temperature < 0.3
+        reader = Reader(page(soft))
+        assert reader.data["low"] == 0.125
+        assert reader.data["start"] == soft.temperature
+        assert reader.data["curve"]["t"][0] == 0.125
+        assert min(spoken_of) >= reader.data["low"]
+        assert slider(soft)["max"] == str(24 * 9)
+        assert slider(soft)["aria-label"] == "Temperature, on a logarithmic scale from 0.125 to 64"
+
+    @pytest.mark.parametrize(
+        "beyond",
+        [
+            {"temperature": 120.0},
+            {"temperature": 0.175},
+            {"interval": (0.3, 5.0)},
+            {"interval": (1.0, 100.0)},
+            {"best_temperature_ci90": (0.2, 5.0)},
+            {"best_temperature_ci90": (1.0, 70.0)},
+        ],
+        ids=str,
+    )
+    def test_whatever_is_advised_lies_where_it_belongs_in_every_drawing(
+        self, advice: Recommendation, beyond: dict[str, Any]
+    ) -> None:
+        within = {"temperature": 2.0, "interval": (1.0, 4.0), "best_temperature_ci90": (0.5, 8.0), **beyond}
+        told = dataclasses.replace(advice, **within)
+        reader = Reader(page(told))
+        low, high = reader.data["low"], reader.data["high"]
+        octaves = math.log2(high / low)
+        assert octaves == round(octaves)
+
+        def place(temperature: float) -> float:
+            return 100 * math.log2(temperature / low) / octaves
+
+        (near,), (best,) = (
+            reader.all("rect", **{"class": "near"}),
+            reader.all("line", **{"class": "best", "y1": "96%"}),
+        )
+        assert number(near["x"]) == pytest.approx(place(told.interval[0]), abs=1e-3)
+        assert number(near["width"]) == pytest.approx(place(told.interval[1]) - place(told.interval[0]), abs=2e-3)
+        ends = [number(best["x1"]), number(best["x2"])]
+        assert ends == pytest.approx([place(t) for t in told.best_temperature_ci90], abs=1e-3)
+        marks = {number(line["x1"]) for line in reader.all("line", **{"class": "rec"})}
+        assert list(marks) == [pytest.approx(place(told.temperature), abs=1e-3)]
+        for end in (*told.interval, *told.best_temperature_ci90, told.temperature):
+            assert 0 <= place(end) <= 100
+        assert reader.data["start"] == told.temperature
+
+    def test_softness_is_drawn_and_told_only_where_it_was_measured(self, soft: Recommendation) -> None:
+        reader = Reader(page(soft))
+        assert "measured from T = 0.5 to 64" in reader.words.replace("\xa0", " ")
+        told = f"At T = 0.5, the nearest to T = {soft.temperature:g} that was measured, the teacher’s top class"
+        assert told in reader.words.replace("\xa0", " ")
+        lines = [str(one["points"]).split(" ") for one in reader.all("polyline")]
+        kinds = ("accuracy", "entropy", "top")
+        first = {kind: float(one[0].split(",")[0]) for kind, one in zip(kinds, lines[:3], strict=True)}
+        assert first == {"accuracy": 0, "entropy": pytest.approx(200 / 9, 1e-4), "top": pytest.approx(200 / 9, 1e-4)}
+
+    def test_a_verification_reaches_to_all_that_was_tried(self, advice: Recommendation) -> None:
+        found = verified(dataclasses.replace(advice, temperature=0.175), temperature=100.0)
+        data = Reader(page(found)).data
+        assert (data["low"], data["high"], data["start"]) == (0.125, 128, 100)
+
+
+class TestTemperatures:
+    """Panel, page, explanation and exports write a temperature alike."""
+
+    @pytest.mark.parametrize("awkward", [3.45, 0.175, 2.05, 12.5, 0.155, 1.125])
+    def test_one_number_has_one_spelling_wherever_it_is_told(self, advice: Recommendation, awkward: float) -> None:
+        text = "1.13" if awkward == 1.125 else str(awkward)
+        told = dataclasses.replace(
+            advice,
+            temperature=awkward,
+            interval=(awkward, awkward),
+            best_temperature_ci90=(awkward, awkward),
+            kd_weights=tuple(dataclasses.replace(one, temperature=awkward) for one in advice.kd_weights),
+            nearest=(Nearest(setup="x", distance=0.5, best_temperature=awkward),),
+            headline="",
+            reasons=(),
+            warnings=(),
+        )
+        panel = render.recommendation(told, explain=True, next_command="x")
+        words = Reader(page(told)).words.replace("\xa0", " ")
+        assert f"Temperature {text} " in panel
+        assert f"T from {text} to {text}; the single best lies in {text} to {text} (90 %)" in panel
+        assert f"T = {text}, KL" in panel
+        assert f"0.5 → T={text}" in panel
+        assert f"▲ {text} " in panel
+        assert f"0.5 {text} " in " ".join(panel.split())  # of the nearest setup
+        assert words.startswith(f"Temperature {text} – ")
+        assert f"T from {text} to {text} expected" in words
+        assert f"The single best T {text} to {text} 90" in words
+        assert f"Any temperature from {text} to {text} should" in words
+        assert f"the answer is T = {text} at" in words
+        assert f"T = {text}, KL averaged" in words
+
+    @pytest.mark.parametrize("awkward", [3.45, 0.175, 2.05, 12.5])
+    def test_a_verification_and_an_export_write_it_so_too(self, advice: Recommendation, awkward: float) -> None:
+        found = verified(dataclasses.replace(advice, temperature=awkward), temperature=awkward)
+        panel = render_verify.verification(found, output=None, kept=False)
+        words = Reader(page(found)).words.replace("\xa0", " ")
+        assert f"erified: temperature {awkward} " in panel
+        assert f"T=8 over T={awkward}" in panel or f"over T={awkward}, " in panel
+        assert f"the advised T = {awkward} (" in words
+        assert f"advised {awkward}" in words
+        for form in FORMATS:
+            assert str(awkward) in export(settings(found.recommendation), form).text
+
+    @pytest.mark.parametrize("awkward", [3.45, 0.175, 2.05, 12.5])
+    def test_headlines_and_reasons_write_it_so_too(self, awkward: float) -> None:
+        flat = Response(np.array([1.0, 4.0]), np.zeros((2, 2)))
+        for verdict in ("use", "indifferent", "kd_may_hurt", "unknown"):
+            told = advise._headline(verdict, awkward, (awkward, awkward), flat, None)
+            assert f"T={awkward}" in told
+            assert (f"{awkward} to {awkward}" in told) == (verdict in ("use", "indifferent"))
+        for distance, best in ((0.0, f"best at T={awkward})"), (0.5, "the nearest 0.5 away")):
+            nearest = Nearest(setup="x", distance=distance, best_temperature=awkward)
+            reason = learned._measured(3, 0.5, awkward, 4.0, nearest)
+            assert reason.text.endswith(f"say T={awkward}.")
+            assert best in reason.text
+
+    def test_the_headline_states_the_interval_of_the_record(self) -> None:
+        for epochs in (5, 20, 60, 100, 240):
+            answer = recommend(demo_profile(), TrainingSetup(optimizer="sgd", epochs=epochs))
+            low, high = answer.interval
+            assert f"T={answer.temperature:g}" in answer.headline
+            assert f"{low:g} to {high:g}" in answer.headline
+
+    def test_no_module_has_a_spelling_of_its_own(self) -> None:
+        own = re.compile(r"T ?= ?\{[^{}]*:[^{}]*g\}|\{[^{}]*(?:temperature|interval|_ci90)[^{}]*:\.?\d*g\}")
+        found = {
+            path.name: own.findall(path.read_text(encoding="utf-8"))
+            for path in Path(charts.__file__).parent.glob("*.py")
+            if path.name not in EXACT
+        }
+        assert {name: spelled for name, spelled in found.items() if spelled} == {}
+
+
+class TestContradiction:
+    """What stands first where trainings speak against the advice."""
+
+    def first(self, found: Verification) -> str:
+        text = page(found)
+        return str(re.search(r'</h1>\n<p class="headline[^>]*>([^<]*)</p>', text)[1]).replace("&nbsp;", " ")  # type: ignore[index]
+
+    def test_a_better_temperature_is_a_contradiction_in_its_first_sentence(self, advice: Recommendation) -> None:
+        told = read_headline("better_found", 4.0, 8.0)
+        found = dataclasses.replace(harmless(verified(advice)), headline=told)
+        assert self.first(found).startswith("The trainings contradict the advice: use T=8 instead of T=4 (")
+        assert '<p class="headline doubt">The trainings contradict' in page(found)
+
+    def test_harm_by_kd_is_said_before_anything_else(self, advice: Recommendation) -> None:
+        assert self.first(verified(advice)).startswith("KD may hurt here: students without it reached 5.00 pp more")
+
+    def test_a_confirmation_contradicts_nothing(self, advice: Recommendation) -> None:
+        told = read_headline("confirmed", 4.0, 4.0)
+        found = dataclasses.replace(harmless(verified(advice)), verdict="confirmed", headline=told)
+        assert self.first(found).startswith("Confirmed: T=4 ")
+        assert "doubt" not in page(found).split("</header>")[0].split("</style>")[1]
+
+    def test_what_is_undecided_is_not_called_verified(self, advice: Recommendation) -> None:
+        found = dataclasses.replace(harmless(verified(advice)), verdict="undecided")
+        words = Reader(page(found)).words
+        assert "Undecided temperature" in words
+        assert "erified temperature" not in words
 
 
 class TestSafety:

@@ -44,6 +44,8 @@
     return values[i - 1] + Math.min(Math.max(share, 0), 1) * (values[i] - values[i - 1]);
   };
 
+  const isKnown = (ts, t) => ts[0] <= 1.001 * t && t <= 1.001 * ts[ts.length - 1];
+
   const LEAST_MARKED = 0.02;
   // One row with a bar; returns a function that sets its share.
   const row = (list, name, kind, ghost) => {
@@ -74,7 +76,7 @@
     if (!place) return () => {};
     const longest = Math.max(...data.samples.flatMap(({ z }) =>
       Array.from(z.keys()).sort((a, b) => z[b] - z[a]).slice(0, SHOWN).map((k) => nameOf(k).length)));
-    place.style.setProperty("--name", `${Math.min(Math.max(longest + 1, 8), 18)}ch`);
+    place.style.setProperty("--name", `${Math.min(Math.max(longest + 1, 11), 18)}ch`);
     const cards = data.samples.map(({ z, label }, i) => {
       const card = make("li", "sample");
       const ranked = Array.from(z.keys()).sort((a, b) => z[b] - z[a]);
@@ -183,7 +185,7 @@
       for (const [set, d] of bars) set(Math.exp(-d / t));
       for (const [set, d] of hits) set(Math.exp(-d / t));
     };
-    byId("find").addEventListener("input", (event) => {
+    byId("find")?.addEventListener("input", (event) => {
       const words = event.target.value.trim().toLowerCase();
       const some = classes.map((k, i) => [nameOf(k), i]).filter(([name]) => words && name.toLowerCase().includes(words));
       some.sort(([a], [b]) => (b.toLowerCase() === words) - (a.toLowerCase() === words));
@@ -217,18 +219,22 @@
     const said = [`T = ${short(t)}`];
     byId("shown").textContent = short(t);
     if (data.softness) {
+      const known = isKnown(data.softness.t, t);
       const h = at(data.softness.t, data.softness.entropy, t) / Math.log(data.k);
       const top = at(data.softness.t, data.softness.top, t);
-      byId("entropy").textContent = percent(h);
-      byId("top").textContent = percent(top);
-      said.push(`mean entropy ${percent(h)} of its maximum`, `top class ${percent(top)}`);
+      byId("entropy").textContent = known ? percent(h) : "?";
+      byId("top").textContent = known ? percent(top) : "?";
+      said.push(...(known ? [`mean entropy ${percent(h)} of its maximum`, `top class ${percent(top)}`] : ["softness not measured"]));
     }
     if (data.curve) {
+      const known = isKnown(data.curve.t, t);
       const mean = at(data.curve.t, data.curve.mean, t);
       const std = at(data.curve.t, data.curve.std, t);
-      byId("accuracy").textContent = `${points(mean)} \u00b1 ${(100 * std).toFixed(1)}`;
-      said.push(`accuracy ${points(mean)} plus or minus ${(100 * std).toFixed(1)} points against the best`);
+      byId("accuracy").textContent = known ? `${points(mean)} \u00b1 ${(100 * std).toFixed(1)}` : "?";
+      said.push(known ? `accuracy ${points(mean)} plus or minus ${(100 * std).toFixed(1)} points against the best`
+        : "accuracy not known");
       if (dot) {
+        dot.toggleAttribute("hidden", !known);
         const [bottom, top] = data.curve.extent;
         dot.setAttribute("cx", x);
         dot.setAttribute("cy", `${((100 * (top - mean)) / (top - bottom)).toFixed(3)}%`);
