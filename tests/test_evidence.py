@@ -93,7 +93,7 @@ SUITE = """
 temperatures = [4]
 [teachers.t]
 model = "mlp-16"
-epochs = 30
+epochs = 100
 [[design]]
 dataset = "sklearn/digits"
 teacher = "t"
