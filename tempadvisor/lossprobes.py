@@ -92,7 +92,7 @@ class _InDouble(TorchFunctionMode):
 
 
 def _doubled(argument: Any) -> Any:
-    return torch.float64 if argument in LOWER else argument
+    return torch.float64 if isinstance(argument, torch.dtype) and argument in LOWER else argument
 
 
 def rounding(loss: Loss) -> float:
