@@ -175,7 +175,7 @@ def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) ->
         return Notice(
             "not_finite",
             "The gradient is NaN or infinite: most likely the arguments of kl_div are swapped, so that "
-            "log-probabilities stand where its target, probabilities, belongs.",
+            "log-probabilities stand where its target, probabilities, belongs; or a low precision overflows.",
         )
     if not loss.takes_labels or hard_alone(probes) > TOLERANCE[dtype]:
         return None

@@ -42,6 +42,7 @@ RIGHT = {
     "soft_cross_entropy": (4.0, LossContract(kd_weight=0.9)),
     "kd_term_alone": (2.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
     "single_precision": (4.0, LossContract(kd_weight=0.9)),
+    "single_precision_alone": (4.0, LossContract(kd_weight=0.9)),
     "Divergence": (4.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
     "divergence": (5.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
     "Usual": (2.5, LossContract(kd_weight=0.9)),
@@ -107,6 +108,7 @@ MISTAKES = {
     "small_term_above_t_four": "unknown_loss",
     "teacher_softmax_twice_in_half_precision": "teacher_softmax_twice",
     "ruined_by_rounding": "low_precision",
+    "overflows_where_logits_are_above_13": "not_finite",
     "hard_term_scaled": "hard_term_scaled",
     "value_not_finite": "value_not_finite",
 }
