@@ -227,6 +227,14 @@ def test_an_unknown_loss_is_told_what_it_is_near_in_words_and_json_has_the_code(
     assert found("usual").nearest is None
 
 
+def test_a_form_without_a_temperature_is_near_at_none() -> None:
+    def loss(s: Tensor, t: Tensor) -> Tensor:
+        return (s - t).abs().mean()
+
+    (problem,) = check(read_loss(loss, "loss")).problems
+    assert "the nearest, the squared error of logits, leaves" in problem.text
+
+
 def test_a_small_term_of_its_own_is_said_to_be_near() -> None:
     for temperature in (1.0, 4.0):
         answer = found("small_term_of_its_own", temperature=temperature)
@@ -265,6 +273,7 @@ def test_t_squared_is_measured_at_another_temperature_where_t_is_one(name: str, 
     answer = found(name, temperature=1.0)
     assert answer.loss_contract == LossContract(kd_weight=0.9, t_squared=t_squared)
     assert ("--t-squared" in str(answer.flags).split()) == t_squared
+    assert answer.either == ()
 
 
 def test_where_t_is_fixed_inside_both_readings_are_given() -> None:
