@@ -199,8 +199,9 @@ def _users_code(called_as: str) -> Iterator[None]:
     except (KeyboardInterrupt, InputError):
         raise
     except BaseException as error:  # it is the user's code, which may even exit
+        said = str(error)[:200].rstrip(". \n")
         raise InputError(
-            f"{called_as} must run. It raised {type(error).__name__}: {str(error)[:200]}. Mend it, or wrap it in a "
+            f"{called_as} must run. It raised {type(error).__name__}{said and f': {said}'}. Mend it, or wrap it in a "
             "function of student_logits, teacher_logits and labels.",
             code="loss_raised",
         ) from None

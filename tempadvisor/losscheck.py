@@ -1,7 +1,7 @@
 """Which loss contract a user's loss implements, or what is wrong with it: found from its values and gradients.
 
-The loss is fed reference logits of several shapes; `lossfit` finds form, temperature and coefficients, and how these
-change with samples, classes and temperature tells reduction and T^2.
+The loss is fed reference logits of several shapes, in double precision where it can be; `lossfit` finds form,
+temperature and coefficients, and how these change with samples, classes and temperature tells reduction and T^2.
 """
 
 from __future__ import annotations
@@ -13,29 +13,32 @@ from typing import Literal
 
 import torch
 
-from tempadvisor.errors import InputError
-from tempadvisor.losscall import HARD_WEIGHTS, SOFT_WEIGHTS, Loss, Value, call, double_works, load_loss
-from tempadvisor.lossfit import Fit, Probe, batches, fit, fit_form, hard_alone
-from tempadvisor.lossforms import FORMS
+from tempadvisor.losscall import HARD_WEIGHTS, SOFT_WEIGHTS, Loss, Value, call, load_loss
+from tempadvisor.lossfit import Fit, Probe, batches, fit, hard_alone
+from tempadvisor.lossprobes import in_double, probe_dtype, probed, rounding
 from tempadvisor.lossreading import (
     ZOOM,
     contract_notes,
     hard_problems,
-    has_t_squared,
+    low_precision,
+    possible_t_squared,
     power,
     reading_problems,
     readings,
     rounded,
+    t_squared_unknown,
     temperature_problems,
     value_notes,
     value_problems,
     weight_problems,
+    wrongs,
 )
 from tempadvisor.records import LossContract, Notice
 from tempadvisor.temperatures import written
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 3e-4}
-TO_KD = ("kl", "standardized", "standardized_sample")
+LEAST_ROUNDING = 1e-5  # share of a gradient that rounding may change before it is said
+NEAR = 0.02  # share of a gradient, up to which a rounded loss, or another form, is near a contract
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,10 @@ class LossCheck:
     """What a loss turned out to be. `verdict` is wrong where there are problems; notes are worth knowing.
 
     `temperature`, `loss_contract`, `label_smoothing` and `flags`, the same as words for `recommend`, are None where
-    the loss is no known contract. `gradient_error` is the largest share of a gradient that the finding leaves
-    unexplained, None where there was no gradient to explain.
+    the loss is no known contract. Where it cannot be told whether it has T^2, `loss_contract` and `flags` are None,
+    and `either` holds the contract with T^2 and the one without; else it is empty. `gradient_error` is the largest
+    share of a gradient that the finding leaves unexplained, None where there was no gradient to explain. `nearest` is
+    the code of the form that an unknown loss comes nearest to.
     """
 
     function: str
@@ -54,9 +59,11 @@ class LossCheck:
     notes: tuple[Notice, ...]
     temperature: float | None
     loss_contract: LossContract | None
+    either: tuple[LossContract, ...]
     label_smoothing: float | None
     flags: str | None
     gradient_error: float | None
+    nearest: str | None
 
 
 def check_loss(
@@ -87,14 +94,25 @@ def check(loss: Loss, *, kd_weight: float | None = None, hard_weight: float | No
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the batches are tiny: threads would only wait for each other
     try:
-        return _check(loss, kd_weight, hard_weight)
+        share = rounding(loss)
+        if not share:
+            return _check(loss, kd_weight, hard_weight)
+        found = _check(in_double(loss), kd_weight, hard_weight)
     finally:
         torch.set_num_threads(threads)
+    error = None if found.gradient_error is None else max(share, found.gradient_error)
+    found = dataclasses.replace(found, gradient_error=error)
+    if share <= LEAST_ROUNDING:
+        return found
+    told = low_precision(share)
+    if share <= NEAR:
+        return dataclasses.replace(found, notes=(told, *found.notes))
+    return dataclasses.replace(found, verdict="wrong", problems=(*found.problems, told))
 
 
 def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> LossCheck:
-    dtype = _dtype(loss)
-    probes = _probes(loss, loss.temperature, {}, dtype)
+    dtype = probe_dtype(loss)
+    probes = probed(loss, loss.temperature, {}, dtype)
     trouble = _no_fit_possible(loss, probes, dtype)
     if trouble:
         return _finding(loss, problems=[trouble])
@@ -102,35 +120,37 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
     hints = [t for t in (loss.temperature, 4.0, 1.0) if t]
     found = fit(probes, hints, tolerance=tolerance, labels=loss.takes_labels)
     if found.error > tolerance:
-        return _finding(loss, problems=[_softened(loss, probes, hints, tolerance) or _unknown(found, probes)])
-    problems = [Notice(found.form.code, found.form.wrong)] if found.form.wrong else []
-    notes: list[Notice] = []
+        return _finding(loss, problems=[_unknown(found, probes)], nearest=found)
     soft, hard = readings(found)
-    problems += reading_problems(soft, hard)
-    if soft is None or hard is None or min(soft.value, hard.value) < 0 or found.form.code not in TO_KD:
-        return _finding(loss, problems=problems, notes=notes, error=found.error)
+    problems = [*wrongs(found), *reading_problems(soft, hard)]
+    if soft is None or hard is None or min(soft.value, hard.value) < 0 or wrongs(found):
+        return _finding(loss, problems=problems, error=found.error)
     second = _told_another(loss, found, dtype)
-    if second is not None and second.form.wrong and second.error <= tolerance:  # T=1 hides it
-        return _finding(loss, problems=[Notice(second.form.code, second.form.wrong)], error=second.error)
-    if second is not None and second.form is found.form and second.error <= tolerance:
+    if second is not None and second.error > tolerance:
+        return _finding(loss, problems=[_unknown(second, probes, opening="Told another T, the loss")], nearest=second)
+    if second is not None and wrongs(second):  # T=1 hides it
+        return _finding(loss, problems=wrongs(second), error=second.error)
+    if second is not None and second.form is found.form:
         problems += hard_problems(found, second)
-    exponent = power(found, second, tolerance)
-    problems += temperature_problems(loss.temperature, found.temperature, exponent)
-    t_squared, told = has_t_squared(soft.value, hard.value, found.temperature, exponent)
-    notes += told
-    contract = LossContract(
-        kd_weight=rounded(soft.value / (found.temperature**2 if t_squared else 1)),
-        hard_weight=rounded(hard.value),
-        t_squared=t_squared,
-        reduction="mean" if soft.over_classes else "batchmean",
-        standardized=found.form.code != "kl",
-    )
-    problems += weight_problems(contract, kd_weight, hard_weight)
+    exponent = power(found, second)
+    problems += temperature_problems(loss.temperature, found, second, exponent)
+    contracts = [
+        LossContract(
+            kd_weight=rounded(soft.value / (found.temperature**2 if t_squared else 1)),
+            hard_weight=rounded(hard.value),
+            t_squared=t_squared,
+            reduction="mean" if soft.over_classes else "batchmean",
+            standardized=found.form.code != "kl",
+        )
+        for t_squared in possible_t_squared(soft.value, hard.value, found.temperature, exponent)
+    ]
+    problems += weight_problems(contracts, kd_weight, hard_weight)
     problems += value_problems(probes)
-    weighing, notes_on_weights = _weighing(loss, found, dtype)
+    weighing, notes = _weighing(loss, found, dtype)
     problems += weighing
-    notes += notes_on_weights
-    notes += contract_notes(contract, found)
+    if len(contracts) > 1 and second is None:
+        notes.append(t_squared_unknown(contracts, found.temperature))
+    notes += contract_notes(contracts[0], found)
     notes += value_notes(found, probes, tolerance)
     if any(probe.teacher_gets_gradient for probe in probes):
         notes.append(
@@ -139,52 +159,7 @@ def _check(loss: Loss, kd_weight: float | None, hard_weight: float | None) -> Lo
                 "A gradient flows into the teacher's logits: run the teacher under torch.no_grad(), or detach them.",
             )
         )
-    smoothing = _smoothing(found)
-    return _finding(
-        loss, problems=problems, notes=notes, error=found.error, fit=found, contract=contract, smoothing=smoothing
-    )
-
-
-def _dtype(loss: Loss) -> torch.dtype:
-    first = loss.make(loss.temperature, {})
-    z_s, z_t, y = batches(torch.float64)[0]
-    return torch.float64 if double_works(loss, first, z_s, z_t, y) else torch.float32
-
-
-def _probes(loss: Loss, temperature: float | None, changed: Mapping[str, Value], dtype: torch.dtype) -> list[Probe]:
-    """Call the loss on every batch of reference logits.
-
-    Raises:
-        InputError: it raises, or answers otherwise when asked again.
-    """
-    function = loss.make(temperature, changed)
-    probes = []
-    for student, teacher, labels in batches(dtype):
-        z_s, z_t = student.clone().requires_grad_(), teacher.clone().requires_grad_()
-        with torch.enable_grad():
-            value = call(loss, function, z_s, z_t, labels)
-        slopes: tuple[torch.Tensor | None, ...] = (None, None)
-        if value.requires_grad:
-            slopes = torch.autograd.grad(value, (z_s, z_t), allow_unused=True)
-        probes.append(
-            Probe(
-                student=student,
-                teacher=teacher,
-                labels=labels,
-                value=float(value.detach()),
-                gradient=slopes[0],
-                teacher_gets_gradient=slopes[1] is not None and bool(slopes[1].abs().max() > 0),
-            )
-        )
-    again = float(call(loss, function, *batches(dtype)[0]).detach())
-    first = probes[0].value
-    if not math.isclose(again, first, rel_tol=1e-5, abs_tol=1e-9) and math.isfinite(first + again):
-        raise InputError(
-            f"{loss.name} must answer the same when asked again. Got {first:.6g}, then {again:.6g}. Leave out what "
-            "is random or keeps a state.",
-            code="random_loss",
-        )
-    return probes
+    return _finding(loss, problems=problems, notes=notes, error=found.error, fit=found, contracts=contracts)
 
 
 def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) -> Notice | None:
@@ -201,7 +176,7 @@ def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) ->
         return Notice(
             "not_finite",
             "The gradient is NaN or infinite: most likely the arguments of kl_div are swapped, so that "
-            "log-probabilities stand where its target, probabilities, belongs.",
+            "log-probabilities stand where its target, probabilities, belongs; or a low precision overflows.",
         )
     if not loss.takes_labels or hard_alone(probes) > TOLERANCE[dtype]:
         return None
@@ -217,30 +192,18 @@ def _no_fit_possible(loss: Loss, probes: Sequence[Probe], dtype: torch.dtype) ->
     return Notice("teacher_unused", "The teacher's logits change nothing: the loss is the hard term alone.")
 
 
-def _softened(loss: Loss, probes: Sequence[Probe], hints: Sequence[float], tolerance: float) -> Notice | None:
-    """Say so where all that is wrong is a hard term at temperature T."""
-    if not loss.takes_labels:
-        return None
-    found = fit_form(FORMS[0], probes, hints, tolerance=tolerance, labels=True, softened=True)
-    if found.error > tolerance:
-        return None
-    return Notice(
-        "hard_term_softened",
-        f"The hard term is softened too, with T={written(found.temperature)}: give cross_entropy the plain logits.",
-    )
-
-
-def _unknown(found: Fit, probes: Sequence[Probe]) -> Notice:
+def _unknown(found: Fit, probes: Sequence[Probe], opening: str = "The loss") -> Notice:
     broken = " Its value is NaN." if any(math.isnan(probe.value) for probe in probes) else ""
     nearly = (
-        " Either it computes in low precision, or it has a small term of its own."
-        if found.error < 0.02 and not found.form.wrong
+        " It is near: it has a small term of its own, or rounds in a way that is not seen here."
+        if found.error < NEAR and not wrongs(found)
         else ""
     )
+    at = f" at T={written(found.temperature)}" if found.form.tempered else ""
     return Notice(
         "unknown_loss",
-        f"The loss is none that is known here: the nearest, {found.form.code} at T={written(found.temperature)}, "
-        f"leaves {100 * found.error:.2g} % of its gradient unexplained.{nearly}{broken}",
+        f"{opening} is none that is known here: the nearest, {found.form.name}{at}, leaves "
+        f"{100 * found.error:.2g} % of its gradient unexplained.{nearly}{broken}",
     )
 
 
@@ -248,7 +211,7 @@ def _told_another(loss: Loss, found: Fit, dtype: torch.dtype) -> Fit | None:
     """Return the fit at another temperature; None where the loss cannot be told one."""
     if loss.temperature is None:
         return None
-    probes = _probes(loss, ZOOM * loss.temperature, {}, dtype)
+    probes = probed(loss, ZOOM * loss.temperature, {}, dtype)
     hints = [ZOOM * found.temperature, found.temperature]
     return fit(probes, hints, tolerance=TOLERANCE[dtype], labels=loss.takes_labels)
 
@@ -258,7 +221,7 @@ def _weighing(loss: Loss, found: Fit, dtype: torch.dtype) -> tuple[list[Notice],
     problems, notes = [], []
     for name, value in loss.weights.items():
         changed = value / 2 if value else 0.5
-        probes = _probes(loss, loss.temperature, {name: changed}, dtype)
+        probes = probed(loss, loss.temperature, {name: changed}, dtype)
         if any(probe.gradient is None for probe in probes):
             continue
         other = fit(probes, [found.temperature], tolerance=TOLERANCE[dtype], labels=loss.takes_labels)
@@ -290,9 +253,11 @@ def _finding(
     notes: Sequence[Notice] = (),
     error: float | None = None,
     fit: Fit | None = None,
-    contract: LossContract | None = None,
-    smoothing: float | None = None,
+    contracts: Sequence[LossContract] = (),
+    nearest: Fit | None = None,
 ) -> LossCheck:
+    contract = contracts[0] if len(contracts) == 1 else None
+    smoothing = _smoothing(fit) if fit else None
     return LossCheck(
         function=loss.name,
         called_as=loss.called_as,
@@ -301,13 +266,16 @@ def _finding(
         notes=tuple(notes),
         temperature=rounded(fit.temperature) if fit else None,
         loss_contract=contract,
+        either=() if contract else tuple(contracts),
         label_smoothing=smoothing,
-        flags=_flags(contract, smoothing or 0.0) if contract else None,
+        flags=recommend_flags(contract, smoothing) if contract else None,
         gradient_error=error,
+        nearest=nearest.form.code if nearest else None,
     )
 
 
-def _flags(contract: LossContract, smoothing: float) -> str:
+def recommend_flags(contract: LossContract, smoothing: float | None) -> str:
+    """Return a contract as words for `recommend`."""
     words = [
         f"--kd-weight {contract.kd_weight:g}",
         f"--hard-weight {contract.hard:g}",

@@ -5,23 +5,26 @@ With the form's term t(z_s, z_t; T), labels y and u = 1 / K, the gradient of any
     dL/dz_s = a (p_s - y) / N + b (p_s - u) / N + c dt/dz_s,
 
 linear in a, b, c for each batch: least squares in them, and a search in T. a + b is the weight of the hard term and
-b / (a + b) its label smoothing. Nothing is trusted that the user says.
+b / (a + b) its label smoothing. A hard term of another kind has other first two columns. Nothing is trusted that the
+user says.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, softmax
 
-from tempadvisor.lossforms import FORMS, Form, gradient
+from tempadvisor.lossforms import FORMS, PAIRS, PLAIN, Form, HardTerm, gradient, hard_gradients
 
 LOW, HIGH, STEPS = 0.02, 500.0, 61
 GOLDEN = (math.sqrt(5) - 1) / 2
+CLEARLY = 0.9  # a later form is nearer where it leaves less than this share of an earlier form's error
+FAR = 0.25  # error at the best T of the grid from which no finer search is worth it: 0.17 at most where a form fits
 SHAPES = ((6, 5, 2.0), (6, 11, 3.0), (9, 5, 1.5), (13, 8, 5.0))  # samples, classes, spread of the logits
 
 
@@ -45,6 +48,7 @@ class Fit:
     """
 
     form: Form
+    hard_term: HardTerm
     temperature: float
     error: float
     hard: tuple[float, ...]
@@ -65,83 +69,79 @@ def batches(dtype: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
 def fit(probes: Sequence[Probe], hints: Sequence[float], *, tolerance: float, labels: bool) -> Fit:
     """Return the first form that explains every gradient within `tolerance`, else the one that comes nearest.
 
+    All forms are tried at the hints before one is searched for over T. The search looks at the first probe alone, the
+    fit that it ends with at all of them.
+
     Args:
         probes: with gradients.
         hints: temperatures to try first.
         tolerance: share of a gradient that may stay unexplained.
         labels: whether the loss takes labels, so that it can have a hard term.
     """
+    trials = [_Trial(form, hard, probes, labels=labels) for form, hard in (PAIRS if labels else PAIRS[: len(FORMS)])]
+    for trial in trials:
+        for hint in dict.fromkeys(hints):
+            if trial.error(hint) <= tolerance / 10 and (found := trial.at(hint)).error <= tolerance / 10:
+                return found
     best: Fit | None = None
-    for form in FORMS:
-        found = fit_form(form, probes, hints, tolerance=tolerance, labels=labels)
+    for trial in trials:
+        found = trial.nearest()
         if found.error <= tolerance:
             return found
-        best = found if best is None or found.error < best.error else best
+        best = found if best is None or found.error < CLEARLY * best.error else best
     assert best is not None
     return best
 
 
-def fit_form(
-    form: Form,
-    probes: Sequence[Probe],
-    hints: Sequence[float],
-    *,
-    tolerance: float,
-    labels: bool,
-    softened: bool = False,
-) -> Fit:
-    """Return the best fit of one form: at a hint if that is good enough, else where a search over T ends.
+class _Trial:
+    """A form and a hard term that are fitted to probes; without `labels` there is no hard term."""
 
-    The search looks at the first probe alone, the fit that it ends with at all of them. With `softened` the hard
-    term is at temperature T too.
-    """
+    def __init__(self, form: Form, hard: HardTerm, probes: Sequence[Probe], *, labels: bool) -> None:
+        self._form, self._hard, self._probes, self._labels = form, hard, probes, labels
 
-    def of(t: float, looked_at: Sequence[Probe]) -> Fit:
-        hard = [_hard(probe, t if softened else 1.0) if labels else [] for probe in looked_at]
-        return _solved(form, t, looked_at, hard)
+    def _hard_term(self, number: int, t: float) -> list[Tensor]:
+        if not self._labels:
+            return []
+        probe = self._probes[number]
+        return hard_gradients(self._hard, probe.student.double(), probe.labels, t)
 
-    def at(t: float) -> Fit:
-        return of(t, probes)
+    @functools.cached_property
+    def _untempered(self) -> list[list[Tensor]]:
+        return [self._hard_term(number, 1.0) for number in range(len(self._probes))]
 
-    def error(t: float) -> float:
-        return of(t, probes[:1]).error
+    def _solved(self, number: int, t: float) -> tuple[list[float], float]:
+        probe = self._probes[number]
+        basis = self._hard_term(number, t) if self._hard.tempered else self._untempered[number]
+        soft = gradient(self._form, probe.student.double(), probe.teacher.double(), t)
+        coefficients, error = _least_squares([*basis, soft], probe)
+        return (coefficients if basis else [0.0, 0.0, *coefficients]), error
 
-    for hint in hints if form.tempered else hints[:1]:
-        if (found := at(hint)).error <= tolerance / 10:
-            return found
-    if not form.tempered:
-        return at(1.0)
-    grid = [LOW * (HIGH / LOW) ** (i / (STEPS - 1)) for i in range(STEPS)]
-    errors = [error(t) for t in grid]
-    nearest = min(range(STEPS), key=errors.__getitem__)
-    low, high = grid[max(nearest - 1, 0)], grid[min(nearest + 1, STEPS - 1)]
-    return at(_minimum(error, low, high))
+    def error(self, t: float) -> float:
+        """Return the share of the first probe's gradient that is left unexplained at one temperature."""
+        return self._solved(0, t)[1]
+
+    def at(self, t: float) -> Fit:
+        """Return the fit to all probes at one temperature."""
+        solved = [self._solved(number, t) for number in range(len(self._probes))]
+        a, b, c = zip(*(coefficients for coefficients, _ in solved), strict=True)
+        worst = max(error for _, error in solved)
+        return Fit(form=self._form, hard_term=self._hard, temperature=t, error=worst, hard=a, smooth=b, soft=c)
+
+    def nearest(self) -> Fit:
+        """Return the fit at the temperature that suits the first probe best."""
+        if not (self._form.tempered or self._hard.tempered):
+            return self.at(1.0)
+        grid = [LOW * (HIGH / LOW) ** (i / (STEPS - 1)) for i in range(STEPS)]
+        errors = [self.error(t) for t in grid]
+        best = min(range(STEPS), key=errors.__getitem__)
+        if errors[best] > FAR:
+            return self.at(grid[best])
+        return self.at(_minimum(self.error, grid[max(best - 1, 0)], grid[min(best + 1, STEPS - 1)]))
 
 
 def hard_alone(probes: Sequence[Probe]) -> float:
     """Return the share of the gradients that a hard term alone leaves unexplained."""
-    worst = 0.0
-    for probe in probes:
-        worst = max(worst, _least_squares(_hard(probe), probe)[1])
-    return worst
-
-
-def _hard(probe: Probe, t: float = 1.0) -> list[Tensor]:
-    n, k = probe.student.shape
-    p = softmax(probe.student.double() / t, 1)
-    return [(p - one_hot(probe.labels, k)) / n, (p - 1 / k) / n]
-
-
-def _solved(form: Form, t: float, probes: Sequence[Probe], hard: Sequence[list[Tensor]]) -> Fit:
-    solved = []
-    worst = 0.0
-    for probe, basis in zip(probes, hard, strict=True):
-        soft = gradient(form, probe.student.double(), probe.teacher.double(), t)
-        coefficients, error = _least_squares([*basis, soft], probe)
-        solved.append(coefficients if basis else [0.0, 0.0, *coefficients])
-        worst = max(worst, error)
-    a, b, c = zip(*solved, strict=True)
-    return Fit(form=form, temperature=t, error=worst, hard=a, smooth=b, soft=c)
+    return max(_least_squares(hard_gradients(PLAIN, p.student.double(), p.labels, 1.0), p)[1] for p in probes)
 
 
 def _least_squares(basis: Sequence[Tensor], probe: Probe) -> tuple[list[float], float]:

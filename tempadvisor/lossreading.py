@@ -70,26 +70,45 @@ def reading_problems(soft: Reading | None, hard: Reading | None) -> Iterator[Not
         yield Notice("hard_over_classes", "The hard term is divided by the number of classes: it should not be.")
 
 
-def power(found: Fit, second: Fit | None, tolerance: float) -> float | None:
+def wrongs(found: Fit) -> list[Notice]:
+    """Say what is wrong with the form of the KD term and with the hard term."""
+    return [Notice(term.code, term.wrong) for term in (found.form, found.hard_term) if term.wrong]
+
+
+def low_precision(share: float) -> Notice:
+    """Say how much rounding changes."""
+    return Notice(
+        "low_precision",
+        f"It computes in low precision: rounding changes {100 * share:.2g} % of its gradient. All else said here is "
+        "of the same code in double precision. Compute it in float32 at least.",
+    )
+
+
+def power(found: Fit, second: Fit | None) -> float | None:
     """Return p where the KD term goes with T^p, NaN where T does not follow, None where it cannot be set."""
     if second is None:
         return None
     follows = math.isclose(second.temperature, ZOOM * found.temperature, rel_tol=1e-3)
-    if second.error > tolerance or not follows or second.soft[0] * found.soft[0] <= 0:
+    if not follows or second.soft[0] * found.soft[0] <= 0:
         return math.nan
     return math.log(second.soft[0] / found.soft[0]) / math.log(ZOOM)
 
 
-def temperature_problems(told: float | None, used: float, power: float | None) -> Iterator[Notice]:
-    """Say what is wrong with what a loss does with the temperature that it is told."""
-    if power is None or told is None:
+def temperature_problems(told: float | None, found: Fit, second: Fit | None, power: float | None) -> Iterator[Notice]:
+    """Say what is wrong with what a loss does with the temperature that it is told, at the first and the second."""
+    if power is None or told is None or second is None:
         return
-    if math.isclose(told, used, rel_tol=1e-3) and not math.isnan(power):
+    used = found.temperature
+    right = math.isclose(told, used, rel_tol=1e-3)
+    if right and not math.isnan(power):
         if min(abs(power), abs(power - 2)) > 0.01:
             yield Notice(
                 "power_of_t", f"The KD term is multiplied by T^{power:.3g}: it should be T^2, or not at all."
             )
-    elif math.isclose(used, 1 / told, rel_tol=1e-3):
+        return
+    if right:  # by chance, as at T=1
+        told, used = ZOOM * told, second.temperature
+    if math.isclose(used, 1 / told, rel_tol=1e-3):
         yield Notice(
             "multiplied_by_t",
             f"Logits are multiplied by T, not divided: T={written(told)} acts as T={written(used)}.",
@@ -102,35 +121,45 @@ def temperature_problems(told: float | None, used: float, power: float | None) -
         yield Notice("temperature_unused", f"The loss was told T={written(told)} and uses T={written(used)}.")
 
 
-def has_t_squared(soft: float, hard: float, t: float, power: float | None) -> tuple[bool, list[Notice]]:
-    """Return whether the KD term has T^2; where T is fixed inside, weights that sum to 1 tell it."""
-    if math.isclose(t, 1, rel_tol=1e-6):
-        return True, []
+def possible_t_squared(soft: float, hard: float, t: float, power: float | None) -> tuple[bool, ...]:
+    """Return whether the KD term has T^2, both answers where that cannot be told.
+
+    The measured power tells it; where T is fixed inside, weights that sum to 1 under one reading alone do.
+    """
     if power is not None and not math.isnan(power):
-        return power > 1, []
-    with_it, without = soft / t**2, soft
-    if math.isclose(without + hard, 1, rel_tol=WEIGHT_TOLERANCE):
-        return False, []
-    if math.isclose(with_it + hard, 1, rel_tol=WEIGHT_TOLERANCE):
-        return True, []
-    text = (
-        f"T is fixed inside, so that T^2 and weight cannot be told apart: kd_weight {rounded(with_it):g} with T^2, "
-        f"or {rounded(without):g} without, train alike. If the code has no T^2, say --no-t-squared and the latter."
+        return (power > 1,)
+    summing = [
+        squared
+        for squared, weight in ((True, soft / t**2), (False, soft))
+        if math.isclose(weight + hard, 1, rel_tol=WEIGHT_TOLERANCE)
+    ]
+    return (summing[0],) if len(summing) == 1 else (True, False)
+
+
+def t_squared_unknown(contracts: Sequence[LossContract], t: float) -> Notice:
+    """Say that a loss may be either of two contracts, and what decides."""
+    with_it, without = (contract.kd_weight for contract in contracts)
+    alike = f"kd_weight {with_it:g} with T^2, or {without:g} without, train alike"
+    why = "T is 1 inside, and so is T^2" if with_it == without else f"T is fixed at {t:.3g} inside: {alike}"
+    return Notice(
+        "t_squared_unknown",
+        f"Whether the KD term has T^2 cannot be told: {why}. Look whether the code multiplies by T^2; at any other T "
+        "the two are different losses.",
     )
-    return True, [Notice("t_squared_unknown", text)]
 
 
-def weight_problems(contract: LossContract, kd: float | None, hard: float | None) -> Iterator[Notice]:
-    """Compare the weights with what they are believed to be."""
+def weight_problems(contracts: Sequence[LossContract], kd: float | None, hard: float | None) -> Iterator[Notice]:
+    """Compare the weights with what they are believed to be; one of the contracts that it may be has to have them."""
     if kd is None and hard is None:
         return
+    contract = contracts[0]
     asked_kd = contract.kd_weight if kd is None else kd
     asked_hard = (1 - asked_kd if kd is not None and kd <= 1 else contract.hard) if hard is None else hard
 
     def same(a: float, b: float) -> bool:
         return math.isclose(a, b, rel_tol=WEIGHT_TOLERANCE, abs_tol=1e-6)
 
-    if same(contract.kd_weight, asked_kd) and same(contract.hard, asked_hard):
+    if any(same(it.kd_weight, asked_kd) and same(it.hard, asked_hard) for it in contracts):
         return
     found = f"kd_weight is {contract.kd_weight:g} and hard_weight {contract.hard:g}"
     if same(contract.kd_weight, asked_hard) and same(contract.hard, asked_kd):

@@ -76,8 +76,26 @@ def single_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) 
     return usual(s.float(), t.float(), y, temperature)
 
 
+def single_precision_alone(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    class_weights = torch.ones(s.shape[1])  # cross_entropy refuses them for logits in double precision
+    soft = 0.9 * temperature**2 * _kl(s.float() / temperature, t.float() / temperature)
+    return 0.1 * cross_entropy(s.float(), y, weight=class_weights) + soft
+
+
 def half_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
     return usual(s.half().float(), t.half().float(), y, temperature)
+
+
+def bfloat16_throughout(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(s.to(torch.bfloat16), t.to(dtype=torch.bfloat16), y, temperature)
+
+
+def half_precision_without_t_squared(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return without_t_squared(s.half(), t.half(), y, temperature)
+
+
+def t_is_one_inside(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return usual(s, t, y, 1.0)
 
 
 def tiny(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
@@ -160,6 +178,63 @@ def softmax_twice(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> 
     return _with(_kl(softmax(s / temperature, 1), softmax(t / temperature, 1)), s, y, temperature)
 
 
+def softmax_twice_before_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(softmax(s, 1) / temperature, softmax(t, 1) / temperature), s, y, temperature)
+
+
+def teacher_softmax_twice(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(s / temperature, softmax(t / temperature, 1)), s, y, temperature)
+
+
+def teacher_softmax_twice_before_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(s / temperature, softmax(t, 1) / temperature), s, y, temperature)
+
+
+def student_softmax_twice(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(softmax(s / temperature, 1), t / temperature), s, y, temperature)
+
+
+def student_softmax_twice_before_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(softmax(s, 1) / temperature, t / temperature), s, y, temperature)
+
+
+def hard_softmax_twice(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return _with(_kl(s / temperature, t / temperature), softmax(s, 1), y, temperature)
+
+
+def hard_softmax_twice_after_t(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    p = softmax(s / temperature, 1)
+    return _with(kl_div(p.log(), softmax(t / temperature, 1), reduction="batchmean"), p, y, temperature)
+
+
+def student_that_ends_in_softmax(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(softmax(s, 1), t, y, temperature)
+
+
+def models_that_end_in_softmax(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(softmax(s, 1), softmax(t, 1), y, temperature)
+
+
+def softened_student_probabilities_for_logits(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    p = softmax(s / temperature, 1)
+    return _with(_kl(p, t / temperature), p, y, temperature)
+
+
+def softened_probabilities_for_logits(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    p, q = softmax(s / temperature, 1), softmax(t / temperature, 1)
+    return _with(_kl(p, q), p, y, temperature)
+
+
+def teacher_wrong_dimension(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    soft = kl_div(log_softmax(s / temperature, 1), softmax(t / temperature, 0), reduction="batchmean")
+    return _with(soft, s, y, temperature)
+
+
+def student_wrong_dimension(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    soft = kl_div(log_softmax(s / temperature, 0), softmax(t / temperature, 1), reduction="batchmean")
+    return _with(soft, s, y, temperature)
+
+
 def squared_probabilities(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
     return _with(mse_loss(softmax(s / temperature, 1), softmax(t / temperature, 1)), s, y, temperature)
 
@@ -226,6 +301,38 @@ def value_not_finite(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return usual(s, t, y) + float("inf")
 
 
+def small_term_of_its_own(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(s, t, y, temperature) + 1e-4 * (s**2).mean()
+
+
+def small_term_in_single_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return small_term_of_its_own(s.float(), t.float(), y, temperature)
+
+
+def small_term_in_half_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return small_term_of_its_own(s.half().float(), t.half().float(), y, temperature)
+
+
+def small_term_in_bfloat16(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return small_term_of_its_own(s.bfloat16(), t.bfloat16(), y, temperature)
+
+
+def small_term_above_t_four(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return (small_term_of_its_own if temperature > 4 else usual)(s, t, y, temperature)
+
+
+def teacher_softmax_twice_in_half_precision(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return teacher_softmax_twice(s.half(), t.half(), y, temperature)
+
+
+def overflows_where_logits_are_above_13(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual((s.half() * 5000).float() / 5000, t, y, temperature)
+
+
+def ruined_by_rounding(s: Tensor, t: Tensor, y: Tensor, temperature: float = 4.0) -> Tensor:
+    return usual(s.bfloat16() + 1000, t.bfloat16() + 1000, y, temperature)
+
+
 # No losses.
 
 
@@ -243,6 +350,10 @@ def one_value_a_sample(s: Tensor, t: Tensor) -> Tensor:
 
 def no_tensor(s: Tensor, t: Tensor) -> float:
     return float((s - t).sum())
+
+
+def says_so_in_a_sentence(s: Tensor, t: Tensor) -> Tensor:
+    raise ValueError(f"{s.shape} and {t.shape} differ.")
 
 
 def random(s: Tensor, t: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from tempadvisor.distill import kd_loss
 from tempadvisor.errors import InputError, UsageError
 from tempadvisor.losscall import read_loss
 from tempadvisor.losscheck import LossCheck, check, check_loss
+from tempadvisor.lossprobes import probed
 from tempadvisor.records import SETUP_COLUMNS, LossContract
 
 
@@ -40,8 +41,8 @@ RIGHT = {
     "standardized_by_sample": (2.0, LossContract(kd_weight=9.0, hard_weight=0.1, standardized=True)),
     "soft_cross_entropy": (4.0, LossContract(kd_weight=0.9)),
     "kd_term_alone": (2.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
-    "odd_weights": (5.0, LossContract(kd_weight=0.8, hard_weight=1.0)),
     "single_precision": (4.0, LossContract(kd_weight=0.9)),
+    "single_precision_alone": (4.0, LossContract(kd_weight=0.9)),
     "Divergence": (4.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
     "divergence": (5.0, LossContract(kd_weight=1.0, hard_weight=0.0)),
     "Usual": (2.5, LossContract(kd_weight=0.9)),
@@ -79,7 +80,16 @@ MISTAKES = {
     "student_only": "student_only",
     "teacher_only": "teacher_only",
     "wrong_dimension": "wrong_dimension",
+    "teacher_wrong_dimension": "teacher_wrong_dimension",
+    "student_wrong_dimension": "student_wrong_dimension",
     "softmax_twice": "softmax_twice",
+    "softmax_twice_before_t": "softmax_twice",
+    "teacher_softmax_twice": "teacher_softmax_twice",
+    "teacher_softmax_twice_before_t": "teacher_softmax_twice",
+    "student_softmax_twice": "student_softmax_twice",
+    "student_softmax_twice_before_t": "student_softmax_twice",
+    "hard_softmax_twice": "hard_softmax_twice",
+    "hard_softmax_twice_after_t": "hard_softmax_twice",
     "squared_probabilities": "squared_probabilities",
     "squared_logits": "squared_logits",
     "student_detached": "student_detached",
@@ -91,6 +101,14 @@ MISTAKES = {
     "temperature_unused": "temperature_unused",
     "hard_term_softened": "hard_term_softened",
     "unknown_loss": "unknown_loss",
+    "small_term_of_its_own": "unknown_loss",
+    "small_term_in_single_precision": "unknown_loss",
+    "small_term_in_half_precision": "unknown_loss",
+    "small_term_in_bfloat16": "unknown_loss",
+    "small_term_above_t_four": "unknown_loss",
+    "teacher_softmax_twice_in_half_precision": "teacher_softmax_twice",
+    "ruined_by_rounding": "low_precision",
+    "overflows_where_logits_are_above_13": "not_finite",
     "hard_term_scaled": "hard_term_scaled",
     "value_not_finite": "value_not_finite",
 }
@@ -104,21 +122,130 @@ def test_a_planted_mistake_is_found_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 20.0])
-@pytest.mark.parametrize("name", ["usual", "arguments_swapped", "student_only", "log_target_missing"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "usual",
+        "arguments_swapped",
+        "student_only",
+        "log_target_missing",
+        "teacher_softmax_twice",
+        "student_softmax_twice",
+        "hard_softmax_twice",
+    ],
+)
 def test_the_finding_does_not_hang_on_the_temperature(name: str, temperature: float) -> None:
     answer = found(name, temperature=temperature)
     assert codes(answer.problems) == ({name} if name != "usual" else set())
 
 
-@pytest.mark.parametrize("name", ["student_only", "teacher_only", "multiplied_by_t", "t_applied_twice", "power_of_t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "student_only",
+        "teacher_only",
+        "multiplied_by_t",
+        "t_applied_twice",
+        "temperature_unused",
+        "power_of_t",
+        "hard_term_softened",
+        "hard_term_scaled",
+    ],
+)
 def test_a_mistake_that_does_nothing_at_temperature_one_is_found_there_too(name: str) -> None:
-    assert found(name, temperature=1.0).verdict == "wrong"
+    assert codes(found(name, temperature=1.0).problems) == {name}
 
 
-def test_a_loss_in_low_precision_is_said_to_be_near() -> None:
-    (problem,) = found("half_precision").problems
-    assert "the nearest, kl at T=4" in problem.text
-    assert "computes in low precision" in problem.text
+@pytest.mark.parametrize(
+    "name",
+    [
+        "student_that_ends_in_softmax",
+        "models_that_end_in_softmax",
+        "softened_student_probabilities_for_logits",
+        "softened_probabilities_for_logits",
+    ],
+)
+def test_probabilities_for_logits_are_found_in_both_terms(name: str) -> None:
+    soft = "student_softmax_twice" if "student" in name else "softmax_twice"
+    assert codes(found(name).problems) == {soft, "hard_softmax_twice"}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in MISTAKES if n.endswith(("softmax_twice", "wrong_dimension"))] + ["hard_term_softened"]
+)
+def test_a_mistake_is_found_where_t_is_fixed_inside_too(name: str) -> None:
+    def loss(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        answer: Tensor = getattr(planted_losses, name)(s, t, y, 2.7)
+        return answer
+
+    assert codes(check(read_loss(loss, name)).problems) == {name}
+
+
+@pytest.mark.parametrize(
+    ("name", "t_squared"),
+    [("half_precision", True), ("bfloat16_throughout", True), ("half_precision_without_t_squared", False)],
+)
+def test_a_loss_in_low_precision_is_named_and_said_to_be_rounded(name: str, t_squared: bool) -> None:
+    answer = found(name)
+    assert (answer.verdict, answer.temperature) == ("known", 4.0)
+    assert answer.loss_contract == LossContract(kd_weight=0.9, t_squared=t_squared)
+    assert "low_precision" in codes(answer.notes)
+
+
+def test_what_rounding_changes_is_the_distance_to_the_same_loss_in_double_precision() -> None:
+    half, double = (
+        probed(read_loss(loss, "loss"), 4.0, {}, dtype)
+        for loss, dtype in ((planted_losses.half_precision, torch.float32), (planted_losses.usual, torch.float64))
+    )
+    shares = [
+        float((a.gradient.double() - b.gradient).norm() / b.gradient.norm())
+        for a, b in zip(half, double, strict=True)
+        if a.gradient is not None and b.gradient is not None
+    ]
+    assert len(shares) == 4
+    assert found("half_precision").gradient_error == pytest.approx(max(shares), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["usual", "single_precision", "tiny"])
+def test_single_and_double_precision_are_not_said_to_be_low(name: str) -> None:
+    assert "low_precision" not in codes(found(name).notes)
+
+
+def test_a_loss_that_rounding_ruins_is_wrong_and_its_contract_named() -> None:
+    answer = found("ruined_by_rounding")
+    assert answer.loss_contract == LossContract(kd_weight=0.9)
+    assert answer.gradient_error is not None
+    assert answer.gradient_error > 0.02
+
+
+def test_an_unknown_loss_is_told_what_it_is_near_in_words_and_json_has_the_code() -> None:
+    answer = found("unknown_loss")
+    (problem,) = answer.problems
+    assert answer.nearest == "probabilities"
+    assert "the nearest, kl_div of the student's probabilities at T=" in problem.text
+    assert "_" not in problem.text.replace("kl_div", "")
+    assert found("usual").nearest is None
+
+
+def test_a_form_without_a_temperature_is_near_at_none() -> None:
+    def loss(s: Tensor, t: Tensor) -> Tensor:
+        return (s - t).abs().mean()
+
+    (problem,) = check(read_loss(loss, "loss")).problems
+    assert "the nearest, the squared error of logits, leaves" in problem.text
+
+
+def test_a_small_term_of_its_own_is_said_to_be_near() -> None:
+    for temperature in (1.0, 4.0):
+        answer = found("small_term_of_its_own", temperature=temperature)
+        (problem,) = answer.problems
+        assert answer.nearest == "kl"
+        assert "has a small term of its own" in problem.text
+
+
+def test_a_form_that_is_known_only_at_the_temperature_asked_is_unknown_at_another() -> None:
+    (problem,) = found("small_term_above_t_four").problems
+    assert problem.text.startswith("Told another T, the loss is none that is known here: the nearest, KL at T=6")
 
 
 def test_a_small_loss_has_small_weights() -> None:
@@ -141,9 +268,37 @@ def test_label_smoothing_is_found() -> None:
     assert str(answer.flags).endswith("--label-smoothing 0.1")
 
 
+@pytest.mark.parametrize(("name", "t_squared"), [("usual", True), ("without_t_squared", False)])
+def test_t_squared_is_measured_at_another_temperature_where_t_is_one(name: str, t_squared: bool) -> None:
+    answer = found(name, temperature=1.0)
+    assert answer.loss_contract == LossContract(kd_weight=0.9, t_squared=t_squared)
+    assert ("--t-squared" in str(answer.flags).split()) == t_squared
+    assert answer.either == ()
+
+
 def test_where_t_is_fixed_inside_both_readings_are_given() -> None:
-    (note,) = (note for note in found("odd_weights").notes if note.code == "t_squared_unknown")
+    answer = found("odd_weights")
+    (note,) = (note for note in answer.notes if note.code == "t_squared_unknown")
     assert "0.8 with T^2, or 20 without" in note.text
+    assert (answer.verdict, answer.temperature) == ("known", pytest.approx(5.0))
+    assert (answer.loss_contract, answer.flags) == (None, None)
+    assert answer.either == (
+        LossContract(kd_weight=0.8, hard_weight=1.0),
+        LossContract(kd_weight=20.0, hard_weight=1.0, t_squared=False),
+    )
+
+
+def test_where_t_is_one_inside_t_squared_cannot_be_told() -> None:
+    answer = found("t_is_one_inside")
+    (note,) = (note for note in answer.notes if note.code == "t_squared_unknown")
+    assert "T is 1 inside, and so is T^2" in note.text
+    assert (answer.verdict, answer.loss_contract, answer.flags) == ("known", None, None)
+    assert answer.either == (LossContract(kd_weight=0.9), LossContract(kd_weight=0.9, t_squared=False))
+
+
+@pytest.mark.parametrize(("kd_weight", "problems"), [(0.8, set()), (20.0, set()), (4.0, {"other_weights"})])
+def test_where_t_is_fixed_inside_either_weight_may_be_believed(kd_weight: float, problems: set[str]) -> None:
+    assert codes(found("odd_weights", kd_weight=kd_weight, hard_weight=1.0).problems) == problems
 
 
 def test_a_teacher_that_gets_a_gradient_is_warned_of() -> None:
@@ -183,6 +338,7 @@ def test_an_object_keeps_its_temperature() -> None:
     ("name", "message"),
     [
         ("raises", "It raised ValueError: shapes differ"),
+        ("says_so_in_a_sentence", r"It raised ValueError: .* differ\. Mend it"),
         ("ends_the_program", "It raised SystemExit"),
         ("one_value_a_sample", r"it returned a tensor of shape \(6,\)"),
         ("no_tensor", "it returned float"),
@@ -359,6 +515,29 @@ def test_the_command_exits_with_0_1_and_2(
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert run(monkeypatch) == 2
     assert "check-loss needs a loss" in capsys.readouterr().err
+
+
+def test_where_t_squared_cannot_be_told_the_temperature_of_each_reading_can_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "planted_losses:t_is_one_inside") == 0
+    printed = capsys.readouterr().out
+    flags = "--kd-weight 0.9 --hard-weight 0.1 --{}t-squared --reduction batchmean --no-standardized"
+    assert printed.splitlines()[-2:] == [
+        f"The temperature for it with T^2: tempadvisor recommend TEACHER {flags.format('')}",
+        f"The temperature for it without T^2: tempadvisor recommend TEACHER {flags.format('no-')}",
+    ]
+    assert "\nFound: L = 0.1 CE(z_s, y) + 0.9 T^2 KL" in printed
+    assert "\nOr: L = 0.1 CE(z_s, y) + 0.9 KL" in printed
+
+
+def test_a_rounded_loss_is_known_and_its_headline_says_that_it_rounds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "planted_losses:half_precision") == 0
+    assert "implements a known loss contract, in low precision." in capsys.readouterr().out
+    assert run(monkeypatch, "planted_losses:small_term_in_half_precision") == 1
+    assert "is no known loss contract." in capsys.readouterr().out
 
 
 def test_json_is_one_object_and_what_the_loss_prints_is_not_in_it(
