@@ -127,14 +127,14 @@ def profile(
         title = name or (Path(teacher).name if isinstance(teacher, (str, Path)) else "logits")
     with contextlib.closing(stream.blocks):  # type: ignore[type-var]
         mapped = stream if class_map is None else _mapped(stream, class_map)
-        tally, found = _measure(mapped, tolerance, progress, reservoir)
+        tally, found = _measure(mapped, tolerance, progress, reservoir, stated=class_map is not None)
     return _record(tally, stream, title, logits_from, [*notices, *found])
 
 
 def _measure(
-    stream: Stream, tolerance: float, progress: Progress | None, reservoir: Reservoir | None
+    stream: Stream, tolerance: float, progress: Progress | None, reservoir: Reservoir | None, *, stated: bool
 ) -> tuple[Tally, list[Notice]]:
-    """Read blocks until the profile is firm or the stream ends."""
+    """Read blocks until the profile is firm or the stream ends; `stated` is whether the order of classes is."""
     tally: Tally | None = None
     notices: list[Notice] = []
     seen: list[tuple[Whole, Whole]] = []
@@ -164,7 +164,7 @@ def _measure(
         reservoir.relate(*found)
     if seen:
         labels, predicted = (np.concatenate(part) for part in zip(*seen, strict=True))
-        gate.check_order(labels, predicted, tally.n_classes, stream.where)
+        notices.extend(gate.check_order(labels, predicted, tally.n_classes, stream.where, stated=stated))
     return tally, notices
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tempadvisor.class_maps import proposed, read_class_map
 from tempadvisor.errors import ClassOrderError, InputError
-from tempadvisor.gate import other_order
+from tempadvisor.orders import other_order
 from tempadvisor.profiling import profile
 from tempadvisor.teachers import profile_of
 
@@ -92,6 +92,99 @@ def test_a_swap_of_two_classes_is_found_where_there_are_no_more() -> None:
     found = other_order(labels, np.where(rng.random(500) < 0.95, 1 - labels, labels), 2)
     assert found is not None
     assert found.columns == (1, 0)
+
+
+def answers(labels: np.ndarray, confusions: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return the output that is largest for each label, drawn from the rows of a confusion matrix."""
+    draws = np.random.default_rng(seed).random(len(labels))
+    return (confusions.cumsum(axis=1)[labels] < draws[:, None]).sum(axis=1).clip(max=confusions.shape[1] - 1)
+
+
+def weak(n_classes: int, accuracy: float) -> np.ndarray:
+    """Return the confusions of a teacher that errs evenly."""
+    other = (1 - accuracy) / (n_classes - 1)
+    return np.full((n_classes, n_classes), other) + np.eye(n_classes) * (accuracy - other)
+
+
+def test_two_outputs_swapped_among_ten_are_found_and_the_others_left() -> None:
+    labels = np.arange(800) % 10
+    swapped = np.array([0, 1, 3, 2, 4, 5, 6, 7, 8, 9])
+    found = other_order(labels, swapped[answers(labels, weak(10, 0.85))], 10)
+    assert found is not None
+    assert found.columns == tuple(swapped)
+    assert found.accuracy == pytest.approx(0.85, abs=0.05)
+
+
+def test_all_outputs_of_a_weak_teacher_in_another_order_are_found() -> None:
+    labels, shifted = np.arange(800) % 10, (np.arange(10) + 3) % 10
+    found = other_order(labels, shifted[answers(labels, weak(10, 0.32))], 10)
+    assert found is not None
+    assert found.columns == tuple(shifted)
+    assert found.accuracy == pytest.approx(0.32, abs=0.07)
+
+
+def test_a_class_among_more_outputs_is_found_where_its_own_belongs_to_none() -> None:
+    labels = np.arange(400) % 4
+    found = other_order(labels, np.array([0, 1, 7, 2])[answers(labels, weak(4, 0.9))], 8)
+    assert found is not None
+    assert found.columns == (0, 1, 7, 2)
+
+
+@pytest.mark.parametrize("n_classes", [4, 10, 100])
+@pytest.mark.parametrize("n_samples", [40, 400, 4000])
+def test_no_order_is_found_for_honest_teachers_however_weak(n_classes: int, n_samples: int) -> None:
+    labels = np.arange(n_samples) % n_classes
+    own, next_one = np.eye(n_classes), np.roll(np.eye(n_classes), 1, axis=1)
+    twin = own[np.arange(n_classes) ^ 1]
+    favorite = np.zeros((n_classes, n_classes)) + own[0]
+    kinds = {
+        "evenly wrong": weak(n_classes, 0.3),
+        "twins never told apart": (own + twin) / 2,
+        "twins told apart a little worse than by chance": 0.42 * own + 0.58 * twin,
+        "one output is said of most": 0.2 * own + 0.8 * favorite,
+        "as often the next class": (own + next_one) / 2,
+    }
+    for said, confusions in kinds.items():
+        for seed in range(20):
+            assert other_order(labels, answers(labels, confusions, seed), n_classes) is None, (said, seed)
+
+
+def test_no_order_is_found_where_outputs_differ_in_fewer_samples_than_change_the_advice() -> None:
+    labels = np.arange(20_000) % 400
+    swapped = np.array([1, 0, *range(2, 400)])
+    assert other_order(labels, swapped[labels], 400) is None
+    assert other_order(labels % 100, swapped[labels % 100], 400) is not None
+
+
+def test_no_order_is_believed_from_a_handful_of_samples() -> None:
+    labels = np.arange(40) % 2
+    assert other_order(labels[:12], 1 - labels[:12], 2) is None
+    assert other_order(labels, 1 - labels, 2) is not None
+
+
+def test_a_class_map_that_the_labels_contradict_is_believed_and_warned_about() -> None:
+    wrong = (OUTPUTS[1], OUTPUTS[0], *OUTPUTS[2:])
+    taken = profile(SIX, LABELS, class_map=wrong, logits_from="train")
+    (notice,) = [notice for notice in taken.warnings if notice.code == "class_order"]
+    assert "class 0 is output 1, 1 is output 0 and the others as they are" in notice.text
+    right = profile(SIX, LABELS, class_map=OUTPUTS, logits_from="train")
+    assert "class_order" not in {notice.code for notice in right.warnings}
+
+
+def test_a_proposal_holds_the_classes_that_no_sample_had(tmp_path: Path) -> None:
+    path = proposed((1, 3), ("cat", "dog", "fox", "owl"), tmp_path)
+    assert path.read_text() == "class,output\ncat,1\ndog,3\nfox,2\nowl,0\n"
+
+
+def test_a_teacher_that_comes_hardly_better_in_another_order_is_asked_for_its_weights() -> None:
+    labels = np.arange(800) % 10
+    logits = RNG.normal(size=(800, 10)) / 10
+    logits[np.arange(800), (answers(labels, weak(10, 0.32)) + 3) % 10] += 1
+    with pytest.raises(ClassOrderError, match="Random weights may come as far"):
+        profile(logits, labels)
+    with pytest.raises(ClassOrderError) as error:
+        profile(SIX, LABELS)
+    assert "Random weights" not in str(error.value)
 
 
 def test_a_teacher_in_another_order_is_refused_with_a_map_that_mends_it(
