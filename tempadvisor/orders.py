@@ -16,6 +16,8 @@ from tempadvisor.measures import Floats, Whole
 LEAST_GAIN = 0.01  # in accuracy; what is swapped in fewer samples changes no advice
 _SURE = 3.0  # standard errors
 _TIMES = 1.5  # as often right as in their own order are outputs that stand for other classes, at least
+_MORE = 2  # times as many classes must gain as lose
+_CHANCE = 1.2  # times 1 / K is an accuracy that speaks for no order at all
 
 
 class Order(NamedTuple):
@@ -30,8 +32,9 @@ def other_order(labels: Whole, predicted: Whole, n_outputs: int) -> Order | None
 
     Half of the samples say which output stands for a class. The rest must bear it out: the new order must gain over
     0.01 in accuracy, and on the classes that it moves be right over 1.5 times as often as their own order, by three
-    standard errors. Two classes that a teacher cannot tell apart are right about as often either way, so they are
-    left where they are.
+    standard errors. Classes are moved in chains that follow each other's outputs, each if over twice as many of its
+    classes gain as lose, unless the teacher is at chance in its own order. So two classes that a teacher cannot tell
+    apart, or calls by one name, are left where they are.
 
     Args:
         labels: (n,), class numbers from 0.
@@ -41,8 +44,9 @@ def other_order(labels: Whole, predicted: Whole, n_outputs: int) -> Order | None
     n_classes = int(labels.max()) + 1
     if not 2 <= n_classes <= n_outputs:
         return None
+    ordered = (labels == predicted).mean() > _CHANCE / n_classes
     first = np.random.default_rng(0).random(len(labels)) < 0.5  # labels may come in any order, by turns too
-    columns = _assigned(labels[first], predicted[first], n_classes, n_outputs)
+    columns = _assigned(labels[first], predicted[first], n_classes, n_outputs, ordered)
     if columns is None:
         return None
     kept, answers = labels[~first], predicted[~first]
@@ -51,14 +55,17 @@ def other_order(labels: Whole, predicted: Whole, n_outputs: int) -> Order | None
     error = (gained + _TIMES**2 * lost) ** 0.5
     if gained - lost <= LEAST_GAIN * len(kept) or gained - _TIMES * lost <= _SURE * error:
         return None
-    whole = _assigned(labels, predicted, n_classes, n_outputs)  # twice the samples name more of them rightly
+    whole = _assigned(labels, predicted, n_classes, n_outputs, ordered)  # twice the samples name more of them rightly
     return Order(tuple(map(int, columns if whole is None else whole)), float(moved.mean()))
 
 
-def _assigned(labels: Whole, predicted: Whole, n_classes: int, n_outputs: int) -> npt.NDArray[np.int64] | None:
+def _assigned(
+    labels: Whole, predicted: Whole, n_classes: int, n_outputs: int, ordered: bool
+) -> npt.NDArray[np.int64] | None:
     """Return the output that each class is taken for most, each output once; None where their own are.
 
-    Pairs are taken by how much more often they occur than by chance, as weak teachers have favorite outputs.
+    Pairs are taken by how much more often they occur than by chance, as weak teachers have favorite outputs. What
+    `ordered` outputs lose counts.
     """
     found, counts = np.unique(labels.astype(np.int64) * n_outputs + predicted, return_counts=True)
     rows, outputs = np.divmod(found, n_outputs)
@@ -69,11 +76,13 @@ def _assigned(labels: Whole, predicted: Whole, n_classes: int, n_outputs: int) -
         return None
     totals = np.bincount(labels, minlength=n_classes), np.bincount(predicted, minlength=n_outputs)
     lift = counts - totals[0][rows] * totals[1][outputs] / len(labels)
-    more = lift > 0
-    columns = _greedy(rows[more], outputs[more], lift[more], n_classes, n_outputs)
+    above = lift > 0
+    columns = _greedy(rows[above], outputs[above], lift[above], n_classes, n_outputs)
     hits = np.bincount(rows, counts * (outputs == columns[rows]), minlength=n_classes)
     for chain in _chains(columns):
-        if hits[chain].sum() < _TIMES * own[chain].sum():
+        more = hits[chain] - own[chain]
+        few = ordered and (more > 0).sum() <= _MORE * (more < 0).sum()
+        if few or hits[chain].sum() < _TIMES * own[chain].sum():
             columns[chain] = chain
     return columns
 

@@ -131,18 +131,21 @@ def test_a_class_among_more_outputs_is_found_where_its_own_belongs_to_none() -> 
 
 
 @pytest.mark.parametrize("n_classes", [4, 10, 100])
-@pytest.mark.parametrize("n_samples", [40, 400, 4000])
+@pytest.mark.parametrize("n_samples", [40, 400, 2000])
 def test_no_order_is_found_for_honest_teachers_however_weak(n_classes: int, n_samples: int) -> None:
     labels = np.arange(n_samples) % n_classes
     own, next_one = np.eye(n_classes), np.roll(np.eye(n_classes), 1, axis=1)
     twin = own[np.arange(n_classes) ^ 1]
     favorite = np.zeros((n_classes, n_classes)) + own[0]
+    merged = weak(n_classes, 0.5)
+    merged[0] = own[1]  # called by the name of a class that is itself called by it half the time
     kinds = {
         "evenly wrong": weak(n_classes, 0.3),
         "twins never told apart": (own + twin) / 2,
         "twins told apart a little worse than by chance": 0.42 * own + 0.58 * twin,
         "one output is said of most": 0.2 * own + 0.8 * favorite,
         "as often the next class": (own + next_one) / 2,
+        "two classes called by one name": merged,
     }
     for said, confusions in kinds.items():
         for seed in range(20):
