@@ -76,8 +76,7 @@ def _assigned(
         return None
     totals = np.bincount(labels, minlength=n_classes), np.bincount(predicted, minlength=n_outputs)
     lift = counts - totals[0][rows] * totals[1][outputs] / len(labels)
-    above = lift > 0
-    columns = _greedy(rows[above], outputs[above], lift[above], n_classes, n_outputs)
+    columns = _greedy(rows, outputs, lift, n_classes, n_outputs)
     hits = np.bincount(rows, counts * (outputs == columns[rows]), minlength=n_classes)
     for chain in _chains(columns):
         more = hits[chain] - own[chain]

@@ -130,6 +130,35 @@ def test_a_class_among_more_outputs_is_found_where_its_own_belongs_to_none() -> 
     assert found.columns == (0, 1, 7, 2)
 
 
+def test_a_class_that_no_sample_had_keeps_its_own_output_and_each_output_stands_for_one_class() -> None:
+    labels = np.repeat([0, 2, 3], 100)
+    found = other_order(labels, np.array([7, 1, 2, 3])[labels], 8)
+    assert found is not None
+    assert found.columns == (7, 1, 2, 3)
+    labels = np.repeat([0, 1, 2, 3], 100)
+    never_right = other_order(labels, np.array([7, 1, 1, 2])[labels], 8)  # class 2 is taken for class 1
+    assert never_right is not None
+    assert (never_right.columns[0], never_right.columns[1], never_right.columns[3]) == (7, 1, 2)
+    assert len(set(never_right.columns)) == 4
+
+
+def test_an_output_that_a_weak_teacher_favors_takes_no_other_class_with_it() -> None:
+    labels, shifted = np.arange(3000) % 10, (np.arange(10) + 3) % 10
+    confusions = 0.6 * weak(10, 0.5)
+    confusions[:, 4] += 0.4
+    confusions[4] = 0.1  # and which it does not favor for the class itself
+    found = other_order(labels, shifted[answers(labels, confusions)], 10)
+    assert found is not None
+    assert found.columns == tuple(shifted)
+
+
+def test_all_samples_say_which_output_it_is_once_half_of_them_have_borne_it_out() -> None:
+    labels, turned = np.arange(360) % 30, np.arange(30)[::-1]
+    found = other_order(labels, turned[answers(labels, weak(30, 0.5))], 30)
+    assert found is not None
+    assert found.columns == tuple(turned)
+
+
 @pytest.mark.parametrize("n_classes", [4, 10, 100])
 @pytest.mark.parametrize("n_samples", [40, 400, 2000])
 def test_no_order_is_found_for_honest_teachers_however_weak(n_classes: int, n_samples: int) -> None:
