@@ -143,7 +143,7 @@ def test_a_class_that_no_sample_had_keeps_its_own_output_and_each_output_stands_
 
 
 def test_an_output_that_a_weak_teacher_favors_takes_no_other_class_with_it() -> None:
-    labels, shifted = np.arange(3000) % 10, (np.arange(10) + 3) % 10
+    labels, shifted = np.arange(1000) % 10, (np.arange(10) + 3) % 10
     confusions = 0.6 * weak(10, 0.5)
     confusions[:, 4] += 0.4
     confusions[4] = 0.1  # and which it does not favor for the class itself
