@@ -135,7 +135,7 @@ def test_a_class_that_no_sample_had_keeps_its_own_output_and_each_output_stands_
     found = other_order(labels, np.array([7, 1, 2, 3])[labels], 8)
     assert found is not None
     assert found.columns == (7, 1, 2, 3)
-    labels = np.repeat([0, 1, 2, 3], 100)
+    labels = np.repeat([0, 1, 2, 3], [100, 100, 50, 100])
     never_right = other_order(labels, np.array([7, 1, 1, 2])[labels], 8)  # class 2 is taken for class 1
     assert never_right is not None
     assert (never_right.columns[0], never_right.columns[1], never_right.columns[3]) == (7, 1, 2)
