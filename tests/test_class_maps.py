@@ -135,11 +135,11 @@ def test_a_class_that_no_sample_had_keeps_its_own_output_and_each_output_stands_
     found = other_order(labels, np.array([7, 1, 2, 3])[labels], 8)
     assert found is not None
     assert found.columns == (7, 1, 2, 3)
-    labels = np.repeat([0, 1, 2, 3], [100, 100, 50, 100])
-    never_right = other_order(labels, np.array([7, 1, 1, 2])[labels], 8)  # class 2 is taken for class 1
+    labels = np.repeat([0, 1, 2, 3, 4], [100, 100, 50, 100, 100])
+    never_right = other_order(labels, np.array([7, 1, 1, 2, 4])[labels], 8)  # class 2 is taken for class 1
     assert never_right is not None
-    assert (never_right.columns[0], never_right.columns[1], never_right.columns[3]) == (7, 1, 2)
-    assert len(set(never_right.columns)) == 4
+    assert [never_right.columns[label] for label in (0, 1, 3, 4)] == [7, 1, 2, 4]
+    assert len(set(never_right.columns)) == 5
 
 
 def test_an_output_that_a_weak_teacher_favors_takes_no_other_class_with_it() -> None:
