@@ -132,22 +132,23 @@ def _share(rows: Floats, filler: Floats) -> str:
     return f"{(rows == filler[:, None]).mean():.0%}"
 
 
-def check_labels(labels: npt.NDArray[Any], n_classes: int, where: str) -> Whole:
-    """Check that labels (N,) are class numbers.
+def check_labels(labels: npt.NDArray[Any], n_classes: int, where: str, *, whole: bool = False) -> Whole:
+    """Check that labels (N,) are class numbers; the row is named if they are the `whole` of a file, in its order.
 
     Raises:
         InputError: one is below 0 or at least n_classes.
     """
-    bad = labels[(labels < 0) | (labels >= n_classes)]
+    bad = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(bad):
+        row = f", in row {bad[0]} counted from 0" if whole else ""
         hint = (
             "Do they start at 1? Subtract 1."
             if labels.min() == 1 and labels.max() == n_classes
             else ("Check that they belong to this teacher.")
         )
         raise InputError(
-            f"labels must lie between 0 and {n_classes - 1}. Got {len(bad)} outside, {bad[0]} the first ({where}). "
-            f"{hint}",
+            f"labels must lie between 0 and {n_classes - 1}. Got {len(bad)} outside, {labels[bad[0]]} the first{row} "
+            f"({where}). {hint}",
             code="labels_out_of_range",
         )
     return labels
