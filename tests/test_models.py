@@ -103,11 +103,19 @@ def test_the_model_that_a_checkpoint_belongs_to_is_named(tmp_path: Path, own: st
         load_teacher(str(tmp_path / "t.safetensors"), model=said)
 
 
-def test_names_of_another_wrapper_are_told_where_they_do_not_fit_without_it(tmp_path: Path):
+@pytest.mark.parametrize("extra", ["net.extra", "other.extra"])
+def test_names_of_another_wrapper_are_told_where_they_do_not_all_fit_without_it(tmp_path: Path, extra: str):
     state = made("mlp-8").state_dict()
-    save_file({"net.extra": torch.ones(2), **{f"net.{k}": v for k, v in state.items()}}, tmp_path / "t.safetensors")
-    with pytest.raises(InputError, match=r"none of its names is the model's, the first is net\.1\.bias"):
+    save_file({extra: torch.ones(2), **{f"net.{k}": v for k, v in state.items()}}, tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"none of its names is the model's, the first is net\.1\.bias") as error:
         load_teacher(str(tmp_path / "t.safetensors"), model="mlp-8", image_shape=SHAPE)
+    assert "backbone" not in str(error.value)
+
+
+def test_another_model_with_its_classifier_is_no_backbone(tmp_path: Path):
+    save_file(timm.create_model("mobilenetv2_100", num_classes=7).state_dict(), tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"give --model mobilenetv2_100\.$"):
+        load_teacher(str(tmp_path / "t.safetensors"), model="resnet18")
 
 
 @pytest.mark.parametrize(

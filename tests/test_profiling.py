@@ -238,6 +238,8 @@ def test_the_first_row_of_a_file_that_is_wrong_is_named(tmp_path, read_all):
         InputError, match=r"Got 2 outside, -100 the first, in row 1234 counted from 0 \(.*labels\.npz"
     ):
         profile(tmp_path / "labels.npz", read_all=read_all)
+    with pytest.raises(InputError, match=r"between 0 and 8\. Got 2000 outside, 9 the first, in row 18000 counted"):
+        profile(logits, labels, class_map=range(1, 10), read_all=read_all)
     logits[17, 0], logits[[1234, 5000], 3] = -np.inf, np.nan
     np.savez(tmp_path / "logits.npz", logits=logits, labels=labels)
     with pytest.raises(InputError, match=r"must be finite.*logits\.npz.* The first is in row 17 counted from 0\."):
