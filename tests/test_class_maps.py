@@ -203,6 +203,19 @@ def test_a_class_map_that_the_labels_contradict_is_believed_and_warned_about() -
     assert "class_order" not in {notice.code for notice in right.warnings}
 
 
+def test_verify_believes_a_class_map_too() -> None:
+    import torch
+
+    from tempadvisor.distill import Views
+    from tempadvisor.material import profiled
+
+    wrong = torch.tensor(SIX[:, (OUTPUTS[1], OUTPUTS[0], *OUTPUTS[2:])])[None]
+    views = Views(images=torch.zeros(1, 400, 1), targets=torch.eye(4)[LABELS][None], teacher_logits=wrong)
+    with pytest.raises(ClassOrderError):
+        profiled(views, "none", "teacher")
+    assert "class_order" in {notice.code for notice in profiled(views, "none", "teacher", stated=True).warnings}
+
+
 def test_a_proposal_holds_the_classes_that_no_sample_had(tmp_path: Path) -> None:
     path = proposed((1, 3), ("cat", "dog", "fox", "owl"), tmp_path)
     assert path.read_text() == "class,output\ncat,1\ndog,3\nfox,2\nowl,0\n"
