@@ -266,7 +266,8 @@ def _confidence(profile: TeacherProfile | None, belief: Belief, outside: bool) -
     doubtful = {"one_hot", "logits_from_unknown", "log_probabilities"}
     return (
         "low"
-        if codes & {"few_samples", "near_chance", "in_unit_range", "sorted_rows"} or len(codes & doubtful) > 1
+        if codes & {"few_samples", "near_chance", "class_order", "in_unit_range", "sorted_rows"}
+        or len(codes & doubtful) > 1
         else "medium"
     )
 

@@ -203,7 +203,7 @@ def case_of(task: Task) -> Case:
     views = augmented(*train, loaded.n_classes, kind, count, moves=loaded.moves, seed=seed + 1000)
     logits, teacher_hash, n_params = answers(task, loaded, own.train, views.images, kind)
     views = dataclasses.replace(views, teacher_logits=logits)
-    measured = profiled(views, kind, teacher)
+    measured = profiled(views, kind, teacher, stated=task.class_map is not None)
     curve = Curve(
         name=f"{loaded.name}-verified",
         bench=Bench(

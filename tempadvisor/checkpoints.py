@@ -89,10 +89,21 @@ def _check_packing(path: Path) -> None:
 
 
 def named_as(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """Return tensors under names that a model knows: without Lightning's `model.` where that fits better."""
+    """Return tensors under names that a model knows.
+
+    Lightning's `model.` is left out where that fits better, and what else all names begin with where all fit then.
+    """
     known = set(wanted)
     without = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    return without if len(known & without.keys()) > len(known & tensors.keys()) else dict(tensors)
+    if len(known & without.keys()) > len(known & tensors.keys()):
+        return without
+    first = min(tensors).split(".")
+    for depth in range(1, len(first)):
+        prefix = ".".join(first[:depth]) + "."
+        inner = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if len(inner) == len(tensors) and inner.keys() <= known:
+            return inner
+    return dict(tensors)
 
 
 def misfits(tensors: Mapping[str, Tensor], wanted: Shapes) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,11 +111,15 @@ def proposed(columns: Sequence[int], class_names: Sequence[str] | None, folder: 
     """Write a class map and return its path, the same for the same map.
 
     Args:
-        columns: the output of each class.
+        columns: the output of each class, up to the last one seen; a class beyond gets its own or the first left.
         class_names: of the data; numbers where there are none.
         folder: where it is written.
     """
     names = class_names or [str(label) for label in range(len(columns))]
+    columns = list(columns)
+    for label in range(len(columns), len(names)):
+        left = (output for output in itertools.chain([label], itertools.count()) if output not in columns)
+        columns.append(next(left))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("class", "output"), *zip(names, columns, strict=True)])
     stamp = hashlib.sha256(text.getvalue().encode(errors="surrogateescape")).hexdigest()[:8]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tempadvisor.errors import ClassOrderError, InputError
 from tempadvisor.measures import Floats, Whole
+from tempadvisor.orders import other_order
 from tempadvisor.records import Notice
 
 _LARGEST_SPAN = 1e12  # squares and sums of this stay far inside float32
@@ -132,71 +133,39 @@ def _share(rows: Floats, filler: Floats) -> str:
     return f"{(rows == filler[:, None]).mean():.0%}"
 
 
-def check_labels(labels: npt.NDArray[Any], n_classes: int, where: str) -> Whole:
-    """Check that labels (N,) are class numbers.
+def check_labels(labels: npt.NDArray[Any], n_classes: int, where: str, *, whole: bool = False) -> Whole:
+    """Check that labels (N,) are class numbers; the row is named if they are the `whole` of a file, in its order.
 
     Raises:
         InputError: one is below 0 or at least n_classes.
     """
-    bad = labels[(labels < 0) | (labels >= n_classes)]
+    bad = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(bad):
+        row = f", in row {bad[0]} counted from 0" if whole else ""
         hint = (
             "Do they start at 1? Subtract 1."
             if labels.min() == 1 and labels.max() == n_classes
             else ("Check that they belong to this teacher.")
         )
         raise InputError(
-            f"labels must lie between 0 and {n_classes - 1}. Got {len(bad)} outside, {bad[0]} the first ({where}). "
-            f"{hint}",
+            f"labels must lie between 0 and {n_classes - 1}. Got {len(bad)} outside, {labels[bad[0]]} the first{row} "
+            f"({where}). {hint}",
             code="labels_out_of_range",
         )
     return labels
 
 
-class Order(NamedTuple):
-    """The output that stands for each class of the labels, and the teacher's accuracy with these."""
-
-    columns: tuple[int, ...]
-    accuracy: float
-
-
-def other_order(labels: Whole, predicted: Whole, n_outputs: int) -> Order | None:
-    """Return in which order a teacher's outputs are the classes of the labels, if not in their own.
-
-    Half of the samples say which output stands for a class: pairs are taken by how often they occur, each class and
-    each output once. The other half must bear it out: at least halfway from chance to always right, and twice as
-    often right as the outputs are in their own order. A teacher with random weights does not come so far.
+def check_order(
+    labels: Whole, predicted: Whole, n_outputs: int, where: str, *, stated: bool = False
+) -> Iterator[Notice]:
+    """Check that a teacher's outputs are the classes of the labels in their order; arguments as `other_order`.
 
     Args:
-        labels: (n,), class numbers from 0, all classes among them.
-        predicted: (n,), the output that is largest.
-        n_outputs: of the teacher.
-    """
-    n_classes = int(labels.max()) + 1
-    pairs = labels.astype(np.int64) * n_outputs + predicted
-    found, counts = np.unique(pairs[::2], return_counts=True)
-    columns = np.full(n_classes, -1)
-    taken: set[int] = set()
-    for pair in found[np.argsort(-counts, kind="stable")]:
-        label, output = divmod(int(pair), n_outputs)
-        if columns[label] < 0 and output not in taken:
-            columns[label] = output
-            taken.add(output)
-    left = iter(output for output in range(n_outputs) if output not in taken)
-    for unseen in np.flatnonzero(columns < 0):
-        columns[unseen] = next(left, -1)
-    if n_classes < 2 or (columns < 0).any():
-        return None
-    kept = slice(1, None, 2)
-    right = float((columns[labels[kept]] == predicted[kept]).mean())
-    own = float((labels[kept] == predicted[kept]).mean())
-    if right < max((1 + 1 / n_classes) / 2, 2 * own):
-        return None
-    return Order(tuple(map(int, columns)), right)
-
-
-def check_order(labels: Whole, predicted: Whole, n_outputs: int, where: str) -> None:
-    """Check that a teacher's outputs are the classes of the labels in their order; arguments as `other_order`.
+        labels: see there.
+        predicted: see there.
+        n_outputs: see there.
+        where: what messages call the data.
+        stated: the user has said which output is which class, and is warned at most.
 
     Raises:
         ClassOrderError: another order explains the labels.
@@ -204,19 +173,30 @@ def check_order(labels: Whole, predicted: Whole, n_outputs: int, where: str) -> 
     found = other_order(labels, predicted, n_outputs)
     if found is None:
         return
-    own = float((labels == predicted).mean())
-    first = ", ".join(f"{label} is output {output}" for label, output in enumerate(found.columns[:3]))
-    of_them = f"{len(found.columns)} of its {n_outputs} outputs" if len(found.columns) < n_outputs else "its outputs"
+    own, n_classes = float((labels == predicted).mean()), len(found.columns)
+    moved = [f"{label} is output {output}" for label, output in enumerate(found.columns) if label != output]
+    more = ", and so on" if len(moved) > 3 else " and the others as they are" if len(moved) < n_classes else ""
+    of_them = f"{n_classes} of its {n_outputs} outputs" if n_classes < n_outputs else "its outputs"
+    got = (
+        f"Got accuracy {own:.3g}, but {found.accuracy:.3g} with {of_them} in another order: class "
+        f"{', '.join(moved[:3])}{more} ({where})."
+    )
+    if stated:
+        yield Notice("class_order", f"The class map looks wrong. {got}")
+        return
+    if found.accuracy < (1 + 1 / n_classes) / 2:
+        got += " Random weights may come as far: were the teacher's loaded?"
     raise ClassOrderError(
-        f"the teacher's outputs must be the classes of the labels, in their order. Got accuracy {own:.3g}, but "
-        f"{found.accuracy:.3g} with {of_them} in another order: class {first}, and so on ({where}).",
+        f"the teacher's outputs must be the classes of the labels, in their order. {got}",
         code="class_order",
         columns=found.columns,
         accuracy=found.accuracy,
     )
 
 
-def check_accuracy(labels: Whole, predicted: Whole, n_outputs: int, where: str) -> Iterator[Notice]:
+def check_accuracy(
+    labels: Whole, predicted: Whole, n_outputs: int, where: str, *, stated: bool = False
+) -> Iterator[Notice]:
     """Check that a teacher beats chance, and beats itself with its outputs shuffled.
 
     A network with random weights tells inputs apart in ways of its own, so some are right more often than 1 / K,
@@ -227,17 +207,19 @@ def check_accuracy(labels: Whole, predicted: Whole, n_outputs: int, where: str) 
         predicted: (n,), the output that is largest.
         n_outputs: K, of the teacher.
         where: what the logits are called.
+        stated: whether the user said which output is which class, which is then believed.
 
     Raises:
         ClassOrderError: its accuracy is not above chance, by more than a fifth of it or one standard error; or its
-            mean accuracy over classes is not, by three standard deviations over orders (fewer below 7 classes).
+            mean accuracy over classes is not, by three standard deviations over orders (fewer below 7 classes), and
+            their order is not stated.
     """
     accuracy, chance = float((labels == predicted).mean()), 1 / n_outputs
     error = math.sqrt(chance * (1 - chance) / len(labels))
     over_classes, spread = shuffled(labels, predicted, n_outputs)
     luck = min(_LUCK, 0.5 * (len(np.unique(labels)) - 1)) * spread  # K - 1 spreads are as far as any teacher comes
     above = accuracy > chance + min(error, chance / 5)
-    in_order = luck < 1e-6 or over_classes > chance + luck  # one answer to all has no luck
+    in_order = stated or luck < 1e-6 or over_classes > chance + luck  # one answer to all has no luck
     if not above or not in_order:
         more = ", and as much comes of shuffling its outputs" if above else ""
         raise ClassOrderError(

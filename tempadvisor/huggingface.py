@@ -35,7 +35,11 @@ class Classifier(nn.Module):
             logits: Tensor = self.model(pixel_values=inputs).logits
             return logits
         if not isinstance(inputs, list):
-            raise TypeError("a classifier of texts takes texts; give --data FILE.csv with columns text and label")
+            raise InputError(
+                "the data must be what the teacher takes. It takes texts, and the data are images. Give --data "
+                "FILE.csv with columns text and label, or a teacher of images.",
+                code="other_inputs",
+            )
         where = next(self.model.parameters()).device
         most = min(self.tokenizer.model_max_length, _MOST_TOKENS)
         tokens = self.tokenizer(inputs, padding=True, truncation=True, max_length=most, return_tensors="pt")

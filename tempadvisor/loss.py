@@ -154,7 +154,7 @@ class KDLoss(nn.Module):
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, a scalar in nats; see `kd_loss` for the formula.
 
-        Every sample counts: a label outside 0 to K - 1, such as -100 for "none", is an error of torch, not left out.
+        Every sample counts: a label outside 0 to K - 1, such as -100 for "none", is an error, not left out.
 
         Args:
             student_logits: z_s, (N, K), of any floating-point type; its gradient is the only one.
@@ -163,8 +163,9 @@ class KDLoss(nn.Module):
                 can be left out where hard_weight is 0.
 
         Raises:
-            InputError: a shape or a type is another. Inside a graph compiled with `fullgraph=True` torch reports
-                it as an error of its own.
+            InputError: a shape or a type is another, or a label is no class. Inside a graph compiled with
+                `fullgraph=True` torch reports a shape or type as an error of its own, as it does a label in any
+                compiled graph and on a GPU.
         """
         shape = student_logits.shape
         if len(shape) != 2 or shape[0] < 1 or shape[1] < 2:
@@ -193,7 +194,13 @@ class KDLoss(nn.Module):
                 "Without labels, take a contract with hard_weight 0.",
                 code="no_labels",
             )
-        return kd_loss(student_logits, teacher_logits, labels, self.temperature, self.contract, self.label_smoothing)
+        batch = student_logits, teacher_logits, labels
+        if torch.compiler.is_compiling():
+            return kd_loss(*batch, self.temperature, self.contract, self.label_smoothing)
+        try:
+            return kd_loss(*batch, self.temperature, self.contract, self.label_smoothing)
+        except IndexError:  # of a label; looking for one before would wait for the device at every step
+            raise _no_class(labels, shape[1]) from None
 
     def extra_repr(self) -> str:
         """Return what the loss computes, in one line."""
@@ -214,3 +221,14 @@ def _check_labels(labels: Tensor, shape: torch.Size) -> None:
             f"Got {labels.dtype} of shape {tuple(labels.shape)}. One-hot rows must be floating-point numbers.",
             code="labels_shape",
         )
+
+
+def _no_class(labels: Tensor | None, n_classes: int) -> InputError:
+    assert labels is not None
+    outside = labels[(labels < 0) | (labels >= n_classes)]
+    return InputError(
+        f"labels must be class numbers from 0 to {n_classes - 1}, as the logits have {n_classes} classes. "
+        f"Got {outside[0].item()}, and {len(outside)} of {len(labels)} outside. Leave samples without a label out "
+        "of the batch.",
+        code="labels_out_of_range",
+    )

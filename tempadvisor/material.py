@@ -307,7 +307,9 @@ def _teacher_start(curve: Curve, samples: Samples) -> tuple[nn.Module, int]:
     return (Scaled(teacher, made.image_size) if made.image_size else teacher).to(device()), seed
 
 
-def profiled(views: Views, kind: str, name: str, reservoir: Reservoir | None = None) -> TeacherProfile:
+def profiled(
+    views: Views, kind: str, name: str, reservoir: Reservoir | None = None, *, stated: bool = False
+) -> TeacherProfile:
     """Return the profile of a teacher on all that students see of it.
 
     Args:
@@ -315,6 +317,7 @@ def profiled(views: Views, kind: str, name: str, reservoir: Reservoir | None = N
         kind: of augmentation; labels of mixed images are none.
         name: of the teacher.
         reservoir: sees the logits, to show some of them later.
+        stated: the user has said which output is which class.
 
     Raises:
         InputError: its logits are none, or worse than chance.
@@ -324,6 +327,7 @@ def profiled(views: Views, kind: str, name: str, reservoir: Reservoir | None = N
         views.teacher_logits.flatten(0, 1).cpu().numpy(),
         None if kind in ("mixup", "cutmix") else views.targets.flatten(0, 1).argmax(1).cpu().numpy(),
         name=name,
+        class_map=range(views.teacher_logits.shape[2]) if stated else None,
         logits_from="train" if kind == "none" else "train-augmented",
         read_all=True,
         reservoir=reservoir,

@@ -222,8 +222,15 @@ def _from_checkpoint(path: Path, name: str, image_shape: tuple[int, int, int]) -
             image_shape, wrong = colored, []
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        if not tensors.keys() & two.keys():
+            more += f"; none of its names is the model's, the first is {min(tensors)[:100]}"
         near = nearest(tensors, _alike(name), lambda other: shapes(other, n_classes))
         hint = f" Its tensors are those of {near}: give --model {near}." if near else ""
+        if not set(head_names(near or name, image_shape)) & tensors.keys() and (near or tensors.keys() <= two.keys()):
+            hint += (
+                " It holds a backbone without the classifier: give a checkpoint of the whole teacher, trained on "
+                "these classes."
+            )
         raise InputError(
             f"{path} must fit the model {name}. It {'; it '.join(wrong[:3])}{more}.{hint}", code="misfit"
         )
@@ -244,7 +251,7 @@ def _alike(name: str) -> list[str]:
     near = difflib.get_close_matches(name, known, n=4)
     own = [f"resnet{depth}" for depth in (8, 20, 32, 56, 110)]
     names = [*sizes[:20], *own, *near, *(other for other in COMMON if other in known)]
-    return [other for other in dict.fromkeys(names) if other != name]
+    return [other for other in dict.fromkeys(names) if other != name.removeprefix("timm/").split(".")[0]]
 
 
 def head_names(name: str, image_shape: tuple[int, int, int]) -> list[str]:

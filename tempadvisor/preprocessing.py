@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from tempadvisor.errors import UsageError, did_you_mean
+from tempadvisor.errors import InputError, UsageError, did_you_mean
 from tempadvisor.images import Framing
 
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
@@ -168,8 +168,8 @@ class Prepared(nn.Module):
             teacher.to(memory_format=torch.channels_last)  # about 1.7 times faster on a CPU
 
     def forward(self, images: Any) -> Any:
-        if isinstance(images, list):  # texts
-            return self.teacher(images)
+        if isinstance(images, list):
+            return self._of_texts(images)
         kind = next((p.dtype for p in self.teacher.parameters() if p.is_floating_point()), torch.float32)
         pixels = resized(images.float() / 255, self.framing).to(kind)
         if self.repeats(images.shape[1]):
@@ -179,6 +179,20 @@ class Prepared(nn.Module):
     def repeats(self, channels: int) -> bool:
         """Tell whether images of so many channels are gray ones that a teacher of colors gets."""
         return channels == 1 and self.channels == 3
+
+    def _of_texts(self, texts: list[str]) -> Any:
+        if self.convolves or any(isinstance(part, Normalize) for part in self.teacher.modules()):
+            got = "It takes images, and the data are texts"
+        else:
+            try:
+                return self.teacher(texts)
+            except (AttributeError, IndexError, TypeError, ValueError) as error:
+                got = f"The data are texts, and it fails on a list of them: {type(error).__name__}: {error}"
+        raise InputError(
+            f"the data must be what the teacher takes. {got[:300].rstrip('.')}. Give --data images, such as a folder "
+            "with one folder a class, or a teacher of texts.",
+            code="other_inputs",
+        )
 
 
 def resized(images: Tensor, framing: Framing | None) -> Tensor:

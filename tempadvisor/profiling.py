@@ -111,6 +111,7 @@ def profile(
     if not tolerance > 0:
         raise UsageError(f"tolerance must be above 0. Got {tolerance!r}.", code="bad_setup")
     notices: list[Notice] = []
+    stored: StoredLogits | None = None
     if is_module(teacher):
         notices = list(mode_notices(teacher))
         blocks, where, n_available = answered(teacher, data, labels, seed)
@@ -123,18 +124,19 @@ def profile(
         stored = stored if labels is None else stored.with_labels(as_numpy(labels))
         stated = stored.metadata.get("logits_from")
         logits_from = logits_from or (stated if stated in LOGITS_FROM else None)
-        stream = _stored_stream(stored, seed, read_all)
+        n_classes = stored.n_classes if class_map is None else len(class_map)
+        stream = _stored_stream(stored, seed, read_all, n_classes)
         title = name or (Path(teacher).name if isinstance(teacher, (str, Path)) else "logits")
-    with contextlib.closing(stream.blocks):  # type: ignore[type-var]
+    with contextlib.closing(stream.blocks), _row_named(stored, class_map):  # type: ignore[type-var]
         mapped = stream if class_map is None else _mapped(stream, class_map)
-        tally, found = _measure(mapped, tolerance, progress, reservoir)
+        tally, found = _measure(mapped, tolerance, progress, reservoir, stated=class_map is not None)
     return _record(tally, stream, title, logits_from, [*notices, *found])
 
 
 def _measure(
-    stream: Stream, tolerance: float, progress: Progress | None, reservoir: Reservoir | None
+    stream: Stream, tolerance: float, progress: Progress | None, reservoir: Reservoir | None, *, stated: bool
 ) -> tuple[Tally, list[Notice]]:
-    """Read blocks until the profile is firm or the stream ends."""
+    """Read blocks until the profile is firm or the stream ends; `stated` is whether the order of classes is."""
     tally: Tally | None = None
     notices: list[Notice] = []
     seen: list[tuple[Whole, Whole]] = []
@@ -164,8 +166,8 @@ def _measure(
         reservoir.relate(*found)
     if seen:
         labels, predicted = (np.concatenate(part) for part in zip(*seen, strict=True))
-        gate.check_order(labels, predicted, tally.n_classes, stream.where)
-        notices.extend(gate.check_accuracy(labels, predicted, tally.n_classes, stream.where))
+        notices.extend(gate.check_order(labels, predicted, tally.n_classes, stream.where, stated=stated))
+        notices.extend(gate.check_accuracy(labels, predicted, tally.n_classes, stream.where, stated=stated))
     return tally, notices
 
 
@@ -257,9 +259,11 @@ def _record(
 # stored logits -------------------------------------------------------------------------------------------------
 
 
-def _stored_stream(stored: StoredLogits, seed: int, read_all: bool) -> Stream:
+def _stored_stream(stored: StoredLogits, seed: int, read_all: bool, n_classes: int) -> Stream:
     gate.check_size(stored.n_samples, stored.n_classes, stored.where)
-    rows = min(max(_BLOCK_VALUES // stored.n_classes, 64), 2048)
+    if stored.labels is not None:
+        gate.check_labels(stored.labels, n_classes, stored.where, whole=True)
+    rows = _rows_at_once(stored)
     rng = np.random.default_rng(seed)
     pilot = stored.read(rng.integers(stored.n_samples, size=min(PILOT_ROWS, stored.n_samples)))
     order = np.arange(stored.n_samples)
@@ -272,3 +276,25 @@ def _stored_stream(stored: StoredLogits, seed: int, read_all: bool) -> Stream:
             yield Block(stored.read(chosen), None if stored.labels is None else stored.labels[chosen])
 
     return Stream(blocks(), stored.where, stored.n_samples, not read_all, pilot)
+
+
+def _rows_at_once(stored: StoredLogits) -> int:
+    return min(max(_BLOCK_VALUES // stored.n_classes, 64), 2048)
+
+
+@contextlib.contextmanager
+def _row_named(stored: StoredLogits | None, columns: Sequence[int] | None) -> Iterator[None]:
+    """Say where in a file logits are not finite: they are read in random order, so the file is looked through."""
+    try:
+        yield
+    except InputError as error:
+        if stored is None or error.code != "not_finite":
+            raise
+        step = _rows_at_once(stored)
+        for start in range(0, stored.n_samples, step):
+            block = stored.read(np.arange(start, min(start + step, stored.n_samples)))
+            block = block if columns is None else block.take(columns, axis=1)
+            if (bad := np.flatnonzero(~np.isfinite(block).all(axis=1))).size:
+                row = f"The first is in row {start + bad[0]} counted from 0."
+                raise InputError(f"{error} {row}", code=error.code) from None
+        raise

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from tempadvisor.hub import quiet
 
 SUFFIXES = (".pt2", ".onnx")
 _MOST_BYTES = 8 << 30  # of an archive's content
+_FEW = 32  # images at once: fewer use a processor badly
 _WORD = re.compile(r"[\w.]*", re.ASCII)
 _NUMBER = (
     r"Symbol|Integer|Add|Mul|Pow|Max|Min|Mod|FloorDiv|PythonMod|CleanDiv|True|False|positive|integer|nonnegative"
@@ -80,7 +82,7 @@ def is_program(path: Path) -> bool:
 
 
 def load_program(path: Path) -> Program:
-    """Return a program as a module in evaluation mode.
+    """Return a program as a module in evaluation mode; one that takes few images at once is said on stderr.
 
     Raises:
         InputError: it is damaged, does what no classifier does, or is for another version of its runtime.
@@ -91,7 +93,7 @@ def load_program(path: Path) -> Program:
             digest = hashlib.file_digest(file, "sha256").digest()
         load = {".onnx": _onnx, ".pt2": _exported}.get(path.suffix.lower(), _script)
         with quiet(), torch.inference_mode(False):
-            return Program(*load(path), digest).eval()
+            program = Program(*load(path), digest).eval()
     except InputError:
         raise
     except Exception as error:  # each runtime has its own
@@ -100,6 +102,13 @@ def load_program(path: Path) -> Program:
             f"{path} must be a program that can be loaded. Got {type(error).__name__}: {reason}. Export it again.",
             code="bad_program",
         ) from None
+    if program.count is not None and program.count < _FEW:
+        print(
+            f"tempadvisor: {path} takes exactly {program.count} images at once, so it runs slowly. Export it with "
+            'dynamic_shapes=({0: torch.export.Dim("n")},) to take any number.',
+            file=sys.stderr,
+        )
+    return program
 
 
 def _refused(path: Path, what: str) -> InputError:

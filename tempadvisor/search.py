@@ -88,9 +88,9 @@ class Search:
 class Verdict(NamedTuple):
     """What may be claimed, with the `temperature` to use.
 
-    `mean` and `ci95` are the accuracy of `rival` over the recommended temperature: of the one to use, or where that is
-    the recommended one, of the most promising other one that was tried. `probability` is that of the claim; of "undecided", the probability
-    that the recommended temperature is within the tolerance of the best.
+    `mean` and `ci95` are the accuracy of `rival` over the recommended temperature: of the one to use, or where that
+    is the recommended one, of the most promising other one that was tried. `probability` is that of the claim; of
+    "undecided", the probability that the recommended temperature is within the tolerance of the best.
     """
 
     claim: Claim

@@ -171,7 +171,7 @@ def _proposing(class_names: tuple[str, ...] | None, class_map: str | None) -> It
             raise
         path = proposed(error.columns, class_names, cache_folder())
         raise ClassOrderError(
-            f"{error} This is written down: look at it and add --class-map {path}",
+            f"{error} This is written down: look at it, mend it if need be, and add --class-map {path}",
             code=error.code,
             columns=error.columns,
             accuracy=error.accuracy,

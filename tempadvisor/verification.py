@@ -104,9 +104,9 @@ class Verification:
     """What may be claimed of a recommended temperature, and all that the claim rests on. Keys as in the contract.
 
     `difference` is the accuracy of `rival` over the recommended temperature on the validation split: of the one to
-    use, or where that is the recommended one, of the most promising other one that was tried. `probability` is that of the verdict; where
-    undecided, that the recommended temperature is within 0.2 points of the best. `n_val` is the size of the
-    validation split.
+    use, or where that is the recommended one, of the most promising other one that was tried. `probability` is that
+    of the verdict; where undecided, that the recommended temperature is within 0.2 points of the best. `n_val` is the
+    size of the validation split.
     """
 
     temperature: float

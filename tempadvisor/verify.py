@@ -105,7 +105,8 @@ def verify(
             _work(study, case, report)
         found = _concluded(study, case, ahead)
     if reservoir is not None:
-        profiled(case.material.views, case.setup.augmentation or "none", task.teacher, reservoir)
+        kind, stated = case.setup.augmentation or "none", task.class_map is not None
+        profiled(case.material.views, kind, task.teacher, reservoir, stated=stated)
         reservoir.class_names = case.material.samples.class_names
     if out is not None:
         write_runs(out, case.runs(found.trials, study=ahead.study))

@@ -27,6 +27,7 @@ LAYERS = (
         "measures",
         "relations",
         "exhibits",
+        "orders",
         "gate",
         "logits",
         "documents",

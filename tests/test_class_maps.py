@@ -11,7 +11,7 @@ import pytest
 
 from tempadvisor.class_maps import proposed, read_class_map
 from tempadvisor.errors import ClassOrderError, InputError
-from tempadvisor.gate import other_order
+from tempadvisor.orders import other_order
 from tempadvisor.profiling import profile
 from tempadvisor.teachers import profile_of
 
@@ -92,6 +92,144 @@ def test_a_swap_of_two_classes_is_found_where_there_are_no_more() -> None:
     found = other_order(labels, np.where(rng.random(500) < 0.95, 1 - labels, labels), 2)
     assert found is not None
     assert found.columns == (1, 0)
+
+
+def answers(labels: np.ndarray, confusions: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return the output that is largest for each label, drawn from the rows of a confusion matrix."""
+    draws = np.random.default_rng(seed).random(len(labels))
+    return (confusions.cumsum(axis=1)[labels] < draws[:, None]).sum(axis=1).clip(max=confusions.shape[1] - 1)
+
+
+def weak(n_classes: int, accuracy: float) -> np.ndarray:
+    """Return the confusions of a teacher that errs evenly."""
+    other = (1 - accuracy) / (n_classes - 1)
+    return np.full((n_classes, n_classes), other) + np.eye(n_classes) * (accuracy - other)
+
+
+def test_two_outputs_swapped_among_ten_are_found_and_the_others_left() -> None:
+    labels = np.arange(800) % 10
+    swapped = np.array([0, 1, 3, 2, 4, 5, 6, 7, 8, 9])
+    found = other_order(labels, swapped[answers(labels, weak(10, 0.85))], 10)
+    assert found is not None
+    assert found.columns == tuple(swapped)
+    assert found.accuracy == pytest.approx(0.85, abs=0.05)
+
+
+def test_all_outputs_of_a_weak_teacher_in_another_order_are_found() -> None:
+    labels, shifted = np.arange(800) % 10, (np.arange(10) + 3) % 10
+    found = other_order(labels, shifted[answers(labels, weak(10, 0.32))], 10)
+    assert found is not None
+    assert found.columns == tuple(shifted)
+    assert found.accuracy == pytest.approx(0.32, abs=0.07)
+
+
+def test_a_class_among_more_outputs_is_found_where_its_own_belongs_to_none() -> None:
+    labels = np.arange(400) % 4
+    found = other_order(labels, np.array([0, 1, 7, 2])[answers(labels, weak(4, 0.9))], 8)
+    assert found is not None
+    assert found.columns == (0, 1, 7, 2)
+
+
+def test_a_class_that_no_sample_had_keeps_its_own_output_and_each_output_stands_for_one_class() -> None:
+    labels = np.repeat([0, 2, 3], 100)
+    found = other_order(labels, np.array([7, 1, 2, 3])[labels], 8)
+    assert found is not None
+    assert found.columns == (7, 1, 2, 3)
+    labels = np.repeat([0, 1, 2, 3, 4], [100, 100, 50, 100, 100])
+    never_right = other_order(labels, np.array([7, 1, 1, 2, 4])[labels], 8)  # class 2 is taken for class 1
+    assert never_right is not None
+    assert [never_right.columns[label] for label in (0, 1, 3, 4)] == [7, 1, 2, 4]
+    assert len(set(never_right.columns)) == 5
+
+
+def test_an_output_that_a_weak_teacher_favors_takes_no_other_class_with_it() -> None:
+    labels, shifted = np.arange(1000) % 10, (np.arange(10) + 3) % 10
+    confusions = 0.6 * weak(10, 0.5)
+    confusions[:, 4] += 0.4
+    confusions[4] = 0.1  # and which it does not favor for the class itself
+    found = other_order(labels, shifted[answers(labels, confusions)], 10)
+    assert found is not None
+    assert found.columns == tuple(shifted)
+
+
+def test_all_samples_say_which_output_it_is_once_half_of_them_have_borne_it_out() -> None:
+    labels, turned = np.arange(360) % 30, np.arange(30)[::-1]
+    found = other_order(labels, turned[answers(labels, weak(30, 0.5))], 30)
+    assert found is not None
+    assert found.columns == tuple(turned)
+
+
+@pytest.mark.parametrize("n_classes", [4, 10, 100])
+@pytest.mark.parametrize("n_samples", [40, 400, 2000])
+def test_no_order_is_found_for_honest_teachers_however_weak(n_classes: int, n_samples: int) -> None:
+    labels = np.arange(n_samples) % n_classes
+    own, next_one = np.eye(n_classes), np.roll(np.eye(n_classes), 1, axis=1)
+    twin = own[np.arange(n_classes) ^ 1]
+    favorite = np.zeros((n_classes, n_classes)) + own[0]
+    merged = weak(n_classes, 0.5)
+    merged[0] = own[1]  # called by the name of a class that is itself called by it half the time
+    kinds = {
+        "evenly wrong": weak(n_classes, 0.3),
+        "twins never told apart": (own + twin) / 2,
+        "twins told apart a little worse than by chance": 0.45 * own + 0.55 * twin,
+        "one output is said of most": 0.2 * own + 0.8 * favorite,
+        "as often the next class": (own + next_one) / 2,
+        "two classes called by one name": merged,
+    }
+    for said, confusions in kinds.items():
+        for seed in range(20):
+            assert other_order(labels, answers(labels, confusions, seed), n_classes) is None, (said, seed)
+
+
+def test_no_order_is_found_where_outputs_differ_in_fewer_samples_than_change_the_advice() -> None:
+    labels = np.arange(20_000) % 400
+    swapped = np.array([1, 0, *range(2, 400)])
+    assert other_order(labels, swapped[labels], 400) is None
+    assert other_order(labels % 100, swapped[labels % 100], 400) is not None
+
+
+def test_no_order_is_believed_from_a_handful_of_samples() -> None:
+    labels = np.arange(40) % 2
+    assert other_order(labels[:12], 1 - labels[:12], 2) is None
+    assert other_order(labels, 1 - labels, 2) is not None
+
+
+def test_a_class_map_that_the_labels_contradict_is_believed_and_warned_about() -> None:
+    wrong = (OUTPUTS[1], OUTPUTS[0], *OUTPUTS[2:])
+    taken = profile(SIX, LABELS, class_map=wrong, logits_from="train")
+    (notice,) = [notice for notice in taken.warnings if notice.code == "class_order"]
+    assert "class 0 is output 1, 1 is output 0 and the others as they are" in notice.text
+    right = profile(SIX, LABELS, class_map=OUTPUTS, logits_from="train")
+    assert "class_order" not in {notice.code for notice in right.warnings}
+
+
+def test_verify_believes_a_class_map_too() -> None:
+    import torch
+
+    from tempadvisor.distill import Views
+    from tempadvisor.material import profiled
+
+    wrong = torch.tensor(SIX[:, (OUTPUTS[1], OUTPUTS[0], *OUTPUTS[2:])])[None]
+    views = Views(images=torch.zeros(1, 400, 1), targets=torch.eye(4)[LABELS][None], teacher_logits=wrong)
+    with pytest.raises(ClassOrderError):
+        profiled(views, "none", "teacher")
+    assert "class_order" in {notice.code for notice in profiled(views, "none", "teacher", stated=True).warnings}
+
+
+def test_a_proposal_holds_the_classes_that_no_sample_had(tmp_path: Path) -> None:
+    path = proposed((1, 3), ("cat", "dog", "fox", "owl"), tmp_path)
+    assert path.read_text() == "class,output\ncat,1\ndog,3\nfox,2\nowl,0\n"
+
+
+def test_a_teacher_that_comes_hardly_better_in_another_order_is_asked_for_its_weights() -> None:
+    labels = np.arange(800) % 10
+    logits = RNG.normal(size=(800, 10)) / 10
+    logits[np.arange(800), (answers(labels, weak(10, 0.32)) + 3) % 10] += 1
+    with pytest.raises(ClassOrderError, match="Random weights may come as far"):
+        profile(logits, labels)
+    with pytest.raises(ClassOrderError) as error:
+        profile(SIX, LABELS)
+    assert "Random weights" not in str(error.value)
 
 
 def test_a_teacher_in_another_order_is_refused_with_a_map_that_mends_it(

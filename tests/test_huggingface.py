@@ -84,9 +84,9 @@ def test_texts_for_a_model_of_images_and_images_for_one_of_texts_are_refused(tmp
     image_classifier(tmp_path / "vit")
     text_classifier(tmp_path / "bert")
     (tmp_path / "texts.csv").write_text("text,label\ngood,1\nbad,0\n")
-    with pytest.raises(InputError, match="It failed on inputs of 2 texts"):
+    with pytest.raises(InputError, match=r"It takes images, and the data are texts\. Give --data images"):
         profile_of(str(tmp_path / "vit"), data=str(tmp_path / "texts.csv"))
-    with pytest.raises(InputError, match="a classifier of texts takes texts"):
+    with pytest.raises(InputError, match=r"It takes texts, and the data are images\. Give --data FILE\.csv"):
         profile_of(str(tmp_path / "bert"), data="sklearn/digits")
 
 

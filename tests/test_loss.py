@@ -207,8 +207,10 @@ class TestRefusals:
     def test_a_label_for_none_is_an_error_and_not_left_out(self) -> None:
         unlabeled = torch.tensor([0, 1, 2, 3, 4, -100])
         assert torch.isfinite(cross_entropy(STUDENT, unlabeled))  # what torch does by itself
-        with pytest.raises(IndexError, match="-100"):
+        with pytest.raises(InputError, match=r"from 0 to 4, .* 5 classes\. Got -100, and 1 of 6 outside\. Leave"):
             KDLoss(4.0)(STUDENT, TEACHER, unlabeled)
+        with pytest.raises(InputError, match="Got 5, and 2 of 6 outside"):
+            KDLoss(4.0, label_smoothing=0.1)(STUDENT, TEACHER, torch.tensor([0, 5, 2, 3, 4, 6], dtype=torch.uint8))
 
     @pytest.mark.parametrize("temperature", [0, -1.0, math.nan, math.inf])
     def test_a_temperature_is_a_number_above_zero_from_the_start_and_later(self, temperature: float) -> None:
@@ -264,6 +266,11 @@ class TestCompiled:
             loss.temperature = temperature
             torch.testing.assert_close(compiled(STUDENT, TEACHER, LABELS), loss(STUDENT, TEACHER, LABELS))
         assert counter.frame_count <= 3
+
+    def test_a_label_that_is_no_class_is_still_an_error(self) -> None:
+        compiled = torch.compile(KDLoss(2.0), fullgraph=True, backend="eager")
+        with pytest.raises(IndexError, match="-100"):
+            compiled(STUDENT, TEACHER, torch.tensor([0, 1, 2, 3, 4, -100]))
 
     def test_a_wrong_shape_is_still_an_input_error(self) -> None:
         compiled = torch.compile(KDLoss(2.0), backend="eager")

@@ -85,8 +85,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path):
         lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
         lambda state: {"state_dict": {k: v + 1 for k, v in state.items()}, "state_dict_ema": state},
         lambda state: {"model_state_dict": state},
+        lambda state: {"state_dict": {f"net.inner.{k}": v for k, v in state.items()}},
     ],
-    ids=["model", "Lightning", "compiled and parallel", "averaged", "the average goes first", "plain PyTorch"],
+    ids=["model", "Lightning", "compiled and parallel", "averaged", "the average goes first", "plain PyTorch", "net"],
 )
 def test_what_trainers_wrap_weights_in_is_unwrapped(tmp_path: Path, wrap):
     model, file = made("mlp-8", seed=7).eval(), tmp_path / "teacher.pt"
@@ -99,6 +100,35 @@ def test_the_model_that_a_checkpoint_belongs_to_is_named(tmp_path: Path, own: st
     save_file(timm.create_model(own, num_classes=7).state_dict(), tmp_path / "t.safetensors")
     with pytest.raises(InputError, match=f"must fit the model {said}.*give --model {own}"):
         live(str(tmp_path / "t.safetensors"), model=said)
+
+
+@pytest.mark.parametrize("extra", ["net.extra", "other.extra"])
+def test_names_of_another_wrapper_are_told_where_they_do_not_all_fit_without_it(tmp_path: Path, extra: str):
+    state = made("mlp-8").state_dict()
+    save_file({extra: torch.ones(2), **{f"net.{k}": v for k, v in state.items()}}, tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"none of its names is the model's, the first is net\.1\.bias") as error:
+        live(str(tmp_path / "t.safetensors"), model="mlp-8", image_shape=SHAPE)
+    assert "backbone" not in str(error.value)
+
+
+def test_another_model_with_its_classifier_is_no_backbone(tmp_path: Path):
+    save_file(timm.create_model("mobilenetv2_100", num_classes=7).state_dict(), tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"give --model mobilenetv2_100\.$"):
+        live(str(tmp_path / "t.safetensors"), model="resnet18")
+
+
+@pytest.mark.parametrize(
+    ("own", "model", "begins"),
+    [
+        ("test_resnet", "test_resnet.r160_in1k", r"lacks fc\.weight; it lacks fc\.bias\. It holds a backbone"),
+        ("resnet26", "resnet34", r".*Its tensors are those of resnet26: give --model resnet26\. It holds a backbone"),
+    ],
+)
+def test_a_backbone_is_told_from_another_model(tmp_path: Path, own: str, model: str, begins: str):
+    state = timm.create_model(own, num_classes=7).state_dict()
+    save_file({k: v for k, v in state.items() if not k.startswith("fc.")}, tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=rf"must fit the model {model}\. It {begins} without the classifier: give"):
+        live(str(tmp_path / "t.safetensors"), model=model)
 
 
 class Trap:

@@ -230,6 +230,26 @@ def test_nan_far_down_a_file_is_found_when_it_is_read():
         profile(logits, labels, read_all=True)
 
 
+@pytest.mark.parametrize("read_all", [True, False])
+def test_the_first_row_of_a_file_that_is_wrong_is_named(tmp_path, read_all):
+    logits, labels = made(n=20000)
+    wrong = labels.copy()
+    wrong[[1234, 1500]] = -100
+    np.savez(tmp_path / "labels.npz", logits=logits, labels=wrong)
+    with pytest.raises(
+        InputError, match=r"Got 2 outside, -100 the first, in row 1234 counted from 0 \(.*labels\.npz"
+    ):
+        profile(tmp_path / "labels.npz", read_all=read_all)
+    with pytest.raises(InputError, match=r"between 0 and 8\. Got 2000 outside, 9 the first, in row 18000 counted"):
+        profile(logits, labels, class_map=range(1, 10), read_all=read_all)
+    logits[17, 0], logits[[1234, 5000], 3] = -np.inf, np.nan
+    np.savez(tmp_path / "logits.npz", logits=logits, labels=labels)
+    with pytest.raises(InputError, match=r"must be finite.*logits\.npz.* The first is in row 17 counted from 0\."):
+        profile(tmp_path / "logits.npz", read_all=True)
+    with pytest.raises(InputError, match=r"The first is in row 1234 counted from 0\."):
+        profile(tmp_path / "logits.npz", np.maximum(labels - 1, 0), class_map=range(1, 10), read_all=True)
+
+
 def test_segmentation_and_multi_label_teachers_are_out_of_scope():
     with pytest.raises(OutOfScopeError):
         profile(np.zeros((2, 3, 4, 4)))

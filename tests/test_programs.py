@@ -67,6 +67,23 @@ def test_a_program_answers_as_the_module_it_was_made_of(tmp_path: Path, make: Ca
         torch.testing.assert_close(live(IMAGES.to(live.teacher.stamp.device)).cpu(), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_program_of_a_fixed_small_batch_is_said_to_be_slow_and_how_it_is_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_program(exported(tmp_path / "fixed.pt2", batch=3))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "fixed.pt2 takes exactly 3 images at once" in said.err
+    assert len(said.err.splitlines()) == 1
+    mended = {"dynamic_shapes": eval(said.err[said.err.index("=(") + 1 : said.err.index(" to take")])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(teacher(), (torch.rand(3, *SIZE),), **mended), tmp_path / "any.pt2")
+    assert load_program(tmp_path / "any.pt2").count is None
+    load_program(exported(tmp_path / "large.pt2", batch=32))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_size_that_a_program_was_made_for_is_heeded(tmp_path: Path) -> None:
     live = models.live(str(exported(tmp_path / "t.pt2")), image_shape=(3, 20, 20))
     assert live.framing is not None

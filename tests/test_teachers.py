@@ -195,6 +195,22 @@ def user_module(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: 
     monkeypatch.chdir(folder)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def make():\n    return nn.Flatten()\n", "it fails on a list of them: "),
+        ("def make():\n    return nn.Conv2d(3, 2, 1)\n", "It takes images, and the data are texts"),
+    ],
+)
+def test_texts_for_a_model_of_images_are_refused_as_texts(
+    body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_module(tmp_path, monkeypatch, f"of_images_{len(body)}", body)
+    (tmp_path / "texts.csv").write_text("text,label\ngood,1\nbad,0\n")
+    with pytest.raises(InputError, match=f"{said}.*Give --data images"):
+        profile_of(f"of_images_{len(body)}:make", data="texts.csv")
+
+
 def test_a_factory_that_exits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user_module(tmp_path, monkeypatch, "exits_at_once", "def make():\n    raise SystemExit(7)\n")
     with pytest.raises(InputError, match="SystemExit: 7"):
