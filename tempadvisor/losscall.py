@@ -147,6 +147,11 @@ def _imported(spec: str) -> Any:
         with _users_code(spec):
             found: Any = _module(module)
             for part in name.split("."):
+                if not hasattr(found, part):
+                    raise InputError(
+                        f"module {module} must have {name}. It lacks {part}. Name a function or an nn.Module of it.",
+                        code="missing_function",
+                    )
                 found = getattr(found, part)
             return found
     finally:

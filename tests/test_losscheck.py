@@ -345,7 +345,7 @@ def test_an_object_keeps_its_temperature() -> None:
         ("random", "must answer the same when asked again"),
         ("one_argument", "none of them is the teacher"),
         ("NO_LOSS", "must be callable. Got a float"),
-        ("missing", "It raised AttributeError"),
+        ("missing", "It lacks missing"),
     ],
 )
 def test_what_is_no_loss_is_refused_in_one_line(name: str, message: str) -> None:
@@ -369,6 +369,14 @@ def test_a_module_that_is_missing_is_refused() -> None:
             f"module {spec[:-5]} could not be imported: {missing} is neither in the current directory, {Path.cwd()}, "
             "nor on PYTHONPATH, nor an installed package. Change to the directory it is in, or install it."
         )
+
+
+def test_a_function_that_its_module_lacks_is_named() -> None:
+    for spec, lacks in (("json:nosuch", "nosuch"), ("json:decoder.nosuch", "nosuch"), ("json:no.such", "no")):
+        said = rf"module json must have {spec[5:]}\. It lacks {lacks}\. Name"
+        with pytest.raises(InputError, match=said) as error:
+            check_loss(spec)
+        assert error.value.code == "missing_function"
 
 
 def test_a_module_that_imports_what_is_missing_is_refused_with_what_it_needs(
