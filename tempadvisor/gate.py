@@ -222,6 +222,7 @@ def check_accuracy(
     in_order = stated or luck < 1e-6 or over_classes > chance + luck  # one answer to all has no luck
     if not above or not in_order:
         more = ", and as much comes of shuffling its outputs" if above else ""
+        more += ", read by the class map that was given: is it the right way round?" if stated else ""
         raise ClassOrderError(
             f"the teacher must be better than chance. Got accuracy {accuracy:.3g} where chance is {chance:.3g}{more} "
             f"({where}). Were its weights loaded, does it know these classes, in this order, and are its inputs "

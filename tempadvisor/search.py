@@ -177,8 +177,9 @@ def propose(search: Search, pending: Collection[Cell] = ()) -> Cell | None:
 
     The recommended temperature goes first, with seed 0, and leads: a seed is new to it before it is to another. Of
     the others, the one goes next whose training adds most to the expected accuracy of the best choice, for its cost
-    (two where the recommended one lacks the seed). "No detectable difference" does not stop the search, since
-    another training may still confirm or contradict.
+    (two where the recommended one lacks the seed). Where none of them is left, the recommended one gets the seeds
+    that a claim needs. "No detectable difference" does not stop the search, since another training may still confirm
+    or contradict.
 
     Args:
         search: what is known.
@@ -197,11 +198,10 @@ def propose(search: Search, pending: Collection[Cell] = ()) -> Cell | None:
         search = _as_expected(search, believed, pending)
         believed = posterior(search)
     led = search.seeds(search.recommended)
-    costs = {
-        t: 1 if search.seeds(t) < led else 2
-        for t in remaining(search, believed)
-        if t != search.recommended and search.seeds(t) < search.most_seeds
-    }
+    rivals = [t for t in remaining(search, believed) if t != search.recommended]
+    if not rivals and led < LEAST_SEEDS:
+        return search.recommended, led
+    costs = {t: 1 if search.seeds(t) < led else 2 for t in rivals if search.seeds(t) < search.most_seeds}
     worth = dict(zip(search.temperatures, _gained(believed), strict=True))
     affordable = [t for t, cost in costs.items() if spent + cost <= search.budget]
     if not affordable:

@@ -203,6 +203,12 @@ def test_a_class_map_that_the_labels_contradict_is_believed_and_warned_about() -
     assert "class_order" not in {notice.code for notice in right.warnings}
 
 
+def test_a_class_map_that_leaves_the_teacher_at_chance_is_refused_and_named() -> None:
+    shifted = (*OUTPUTS[1:], OUTPUTS[0])
+    with pytest.raises(ClassOrderError, match="read by the class map that was given: is it the right way round"):
+        profile(SIX, LABELS, class_map=shifted, logits_from="train")
+
+
 def test_verify_believes_a_class_map_too() -> None:
     import torch
 

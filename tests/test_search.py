@@ -113,6 +113,17 @@ def test_no_seed_is_paid_for_that_has_nothing_to_compare() -> None:
         assert min(seeds.count(seed) for seed in seeds) >= 2, budget
 
 
+def test_where_all_others_clearly_lose_the_recommended_temperature_gets_its_second_seed_and_is_confirmed() -> None:
+    start = search(recommended=1.0, budget=10)
+    for temperature in GRID:
+        start = start.with_cell((temperature, 0), 0.95 if temperature == 1 else 0.6)
+    assert remaining(start, posterior(start)) == (1.0,)
+    assert verdict(start).claim == "undecided"
+    assert propose(start) == (1.0, 1)
+    assert propose(start, pending=[(1.0, 1)]) is None
+    assert verdict(start.with_cell((1.0, 1), 0.94)).claim == "confirmed"
+
+
 def test_a_temperature_that_clearly_loses_is_dropped_and_gets_no_seed_more() -> None:
     steep = {**FLAT, 16.0: 0.5}
     start = search(n_val=500)
