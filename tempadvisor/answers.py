@@ -19,10 +19,11 @@ from tempadvisor import models
 from tempadvisor.class_maps import read_class_map
 from tempadvisor.datasets import Data
 from tempadvisor.errors import InputError, UsageError
+from tempadvisor.logits import SUFFIXES as LOGITS_SUFFIXES
 from tempadvisor.logits import open_logits
 from tempadvisor.material import cached
 from tempadvisor.models import tensor_hash, weights_hash
-from tempadvisor.teachers import LOGITS_SUFFIXES, MODEL_SUFFIXES
+from tempadvisor.teachers import MODEL_SUFFIXES
 
 BATCH, FEW = 500, 8  # samples
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from tempadvisor.holdings import Copy, copied, shipped_cells
 from tempadvisor.location import place_of
+from tempadvisor.records import TeacherProfile
 from tempadvisor.rows import (
     SHARED,
     Maker,
@@ -83,7 +84,9 @@ def findings(url: str | None = None) -> tuple[Finding, ...]:
     )
     for key, runs in own.items():
         ids = tuple(sorted({origin[run.key] for run in runs}))
-        told = [*_mixed(runs), *_implausible(runs), *_divided(runs, _beside(runs, own.values(), shipped.values()))]
+        sized = _sized(runs, held.profiles.get(str(key[1])))
+        beside = _beside(runs, own.values(), shipped.values())
+        told = [*_mixed(runs), *_implausible(sized), *_divided(sized, beside)]
         if all(code != "seed_unused" for _, code, _ in told):
             told += _again(key, again.get(key, {}))
         found += [Finding(kind, code, ids, *key, text) for kind, code, text in told]
@@ -190,6 +193,13 @@ def _implausible(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
         if abs(means[low] - means[high]) < LEVEL and abs(means[mid] - level) > max(DENT, errors):
             ends = f"{means[low]:.3f} at T={low:g} and {means[high]:.3f} at T={high:g}"
             yield "implausible", "dent", f"T={mid:g} gives {means[mid]:.3f} between {ends}."
+
+
+def _sized(runs: Sequence[Run], profile: TeacherProfile | None) -> Sequence[Run]:
+    """Return runs with the number of classes, where they do not say it and their teacher's profile does."""
+    if profile is None or runs[0].n_classes:
+        return runs
+    return [dataclasses.replace(run, n_classes=profile.n_classes) for run in runs]
 
 
 def _accuracies(run: Run) -> dict[str, float]:

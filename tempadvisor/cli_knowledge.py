@@ -22,15 +22,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--knowledge",
-        metavar="URL",
-        help="Database: sqlite:///FILE or postgresql://USER@SERVER/DATABASE. If not given, TEMPADVISOR_KNOWLEDGE, "
-        "else a file of yours.",
-    ),
-]
+URL = {
+    "metavar": "URL",
+    "help": "Database: sqlite:///FILE or postgresql://USER@SERVER/DATABASE. If not given, TEMPADVISOR_KNOWLEDGE, "
+    "else a file of yours.",
+}
+
+
+def _there(url: str | None) -> str | None:
+    check_named(url)
+    return url
+
+
+Url = Annotated[str | None, typer.Option("--knowledge", **URL)]  # of a database, which may be begun
+Held = Annotated[str | None, typer.Option("--knowledge", callback=_there, **URL)]  # of one to read
 
 
 @app.callback(invoke_without_command=True)
@@ -96,34 +101,31 @@ def add(
 
 
 @app.command("list", cls=PlainCommand, epilog="Example: tempadvisor knowledge list --json")
-def list_imports(url: Url = None, as_json: AsJson = False) -> None:
+def list_imports(url: Held = None, as_json: AsJson = False) -> None:
     """List what was added: id, file, rows, curves, when."""
     from tempadvisor import render_knowledge as render
     from tempadvisor.store import imports
 
-    check_named(url)
     found = imports(url)
     show({"imports": found}, as_json, lambda: render.imports(found))
 
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge stats")
-def stats(url: Url = None, as_json: AsJson = False) -> None:
+def stats(url: Held = None, as_json: AsJson = False) -> None:
     """Show what the shipped corpus and your own runs cover, and the gaps."""
     from tempadvisor import render_knowledge as render
     from tempadvisor.coverage import coverage
 
-    check_named(url)
     found = coverage(url)
     show(found, as_json, lambda: render.coverage(found))
 
 
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge check || echo look at it")
-def check(url: Url = None, as_json: AsJson = False) -> None:
+def check(url: Held = None, as_json: AsJson = False) -> None:
     """Look for what cannot be right in your own runs; exit code 1 if there is anything."""
     from tempadvisor import render_knowledge as render
     from tempadvisor.audit import findings
 
-    check_named(url)
     found = findings(url)
     show({"findings": found}, as_json, lambda: render.findings(found))
     if found:
@@ -133,7 +135,7 @@ def check(url: Url = None, as_json: AsJson = False) -> None:
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge remove 1f0c2a9b37")
 def remove(
     id: Annotated[str | None, typer.Argument(metavar="ID", help="Of an import, as list shows it.")] = None,
-    url: Url = None,
+    url: Held = None,
     as_json: AsJson = False,
 ) -> None:
     """Take back what one import brought."""
@@ -143,7 +145,6 @@ def remove(
 
     if id is None:
         raise UsageError("remove needs the id of an import: see 'tempadvisor knowledge list'.", code="nothing_given")
-    check_named(url)
     removed = take_back(id, url)
     show({"removed": removed}, as_json, lambda: render.removed(removed, fitted=model_path().exists()))
 
@@ -161,7 +162,7 @@ def export(
     form: Annotated[
         str | None, typer.Option("--format", metavar="csv|jsonl|parquet", help="If not given, what FILE ends in.")
     ] = None,
-    url: Url = None,
+    url: Held = None,
     as_json: AsJson = False,
 ) -> None:
     """Write your own runs to CSV, JSONL or Parquet.
@@ -174,7 +175,6 @@ def export(
     if context.args:
         file = context.args[0]
         raise UsageError(f"export must be told its file by -o. Got {file!r}. Say: -o {file}", code="no_option")
-    check_named(url)
     if output is None:
         if as_json:
             raise UsageError("--json must come with -o FILE, as stdout holds the runs.", code="contradiction")
@@ -191,7 +191,7 @@ def evaluate(
     by: Annotated[
         str, typer.Option("--by", metavar="source|teacher|setup", help="What is left out at a time.")
     ] = "source",
-    url: Url = None,
+    url: Held = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the advice and its rivals on setups never seen, of the shipped corpus and yours. Takes minutes."""
@@ -199,7 +199,6 @@ def evaluate(
     from tempadvisor.fitting import evaluated
     from tempadvisor.progress import progress_bar
 
-    check_named(url)
     with progress_bar("Setups held out") as progress:
         found = evaluated(by, url, progress=progress)
     show(found, as_json, lambda: render.summary(found))
@@ -208,7 +207,7 @@ def evaluate(
 @app.command(cls=PlainCommand, epilog="Example: tempadvisor knowledge fit")
 def fit(
     force: Annotated[bool, typer.Option("--force", help="Use the new model without comparing.")] = False,
-    url: Url = None,
+    url: Held = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn from your own runs too, and use the new model unless it advises worse on setups never seen.
@@ -220,7 +219,6 @@ def fit(
     from tempadvisor.fitting import refit
     from tempadvisor.progress import progress_bar
 
-    check_named(url)
     with progress_bar("Setups held out") as progress:
         outcome = refit(url, force=force, progress=progress)
     show(outcome, as_json, lambda: render.outcome(outcome))

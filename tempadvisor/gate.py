@@ -221,12 +221,12 @@ def check_accuracy(
     above = accuracy > chance + min(error, chance / 5)
     in_order = stated or luck < 1e-6 or over_classes > chance + luck  # one answer to all has no luck
     if not above or not in_order:
-        more = ", and as much comes of shuffling its outputs" if above else ""
-        more += ", read by the class map that was given: is it the right way round?" if stated else ""
+        read = ", read by the class map that was given: is it the right way round?" if stated else ""
+        weak = " A weak teacher with its classes in this order is taken with a --class-map that says so." * above
         raise ClassOrderError(
-            f"the teacher must be better than chance. Got accuracy {accuracy:.3g} where chance is {chance:.3g}{more} "
-            f"({where}). Were its weights loaded, does it know these classes, in this order, and are its inputs "
-            "normalized as it expects?",
+            "the teacher must be better than chance, and than itself with its outputs shuffled. Got accuracy "
+            f"{accuracy:.3g} where chance is {chance:.3g}{read} ({where}). Were its weights loaded, does it know "
+            f"these classes, in this order, and are its inputs normalized as it expects?{weak}",
             code="class_order",
         )
     if accuracy <= chance + max(3 * error, chance / 5) or over_classes <= chance + 4 / 3 * luck:

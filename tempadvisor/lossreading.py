@@ -140,7 +140,7 @@ def t_squared_unknown(contracts: Sequence[LossContract], t: float) -> Notice:
     """Say that a loss may be either of two contracts, and what decides."""
     with_it, without = (contract.kd_weight for contract in contracts)
     alike = f"kd_weight {with_it:g} with T^2, or {without:g} without, train alike"
-    why = "T is 1 inside, and so is T^2" if with_it == without else f"T is fixed at {t:.3g} inside: {alike}"
+    why = "T is 1 inside, and so is T^2" if with_it == without else f"T is fixed at {written(t)} inside: {alike}"
     return Notice(
         "t_squared_unknown",
         f"Whether the KD term has T^2 cannot be told: {why}. Look whether the code multiplies by T^2; at any other T "

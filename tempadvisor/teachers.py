@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tempadvisor.class_maps import proposed, read_class_map
 from tempadvisor.documents import load_profile
 from tempadvisor.errors import ClassOrderError, InputError, UsageError
+from tempadvisor.logits import SUFFIXES as LOGITS_SUFFIXES
 from tempadvisor.progress import Progress
 from tempadvisor.records import Notice, TeacherProfile
 from tempadvisor.resources import cache_folder, demo_path
@@ -19,7 +20,6 @@ from tempadvisor.resources import cache_folder, demo_path
 if TYPE_CHECKING:
     from tempadvisor.exhibits import Reservoir
 
-LOGITS_SUFFIXES = (".npz", ".npy", ".safetensors", ".csv")
 _GRAY = Notice(
     "gray_repeated",
     "The images are gray and the teacher takes colors: it saw each with its one channel three times, as "

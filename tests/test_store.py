@@ -733,6 +733,14 @@ class TestCheck:
         assert [(one.curve, one.code) for one in findings()] == [("d", "divided"), ("d", "worse_than_guessing")]
         assert "Runs that look so: 8 of 8." in findings()[0].text
 
+    def test_the_profile_of_their_teacher_says_how_many_classes_runs_have_that_do_not(self) -> None:
+        small = [self.hundredth(run, "val_accuracy", "test_accuracy") for run in some(n_classes=None)]
+        whole = some(curve="whole", setup=dataclasses.replace(RUN.setup, epochs=9))
+        assert self.kinds(small, whole) == []
+        write_profiles(profiles_path(Path("0.csv")), {"c": demo_profile()})
+        assert add(["0.csv"], {}, {})[0].profiles == 1
+        assert sorted(one.code for one in findings()) == ["divided", "worse_than_guessing"]
+
     def test_a_student_that_learned_nothing_was_not_divided_by_100(self) -> None:
         runs = some(n_classes=100, val_accuracy=0.98, test_accuracy=0.99)
         for i in (3, 7):
